@@ -1,0 +1,110 @@
+import { sign, verify } from 'hono/jwt'
+import { err, ok, type Result } from '../domain/result.ts'
+
+/** A private EC key of the ring, as in the secret SIGNING_KEYS (RFC 7517). */
+export type SigningKey = {
+  readonly kty: 'EC'
+  readonly crv: 'P-256'
+  readonly alg: 'ES256'
+  readonly kid: string
+  readonly x: string
+  readonly y: string
+  readonly d: string
+}
+
+/** The signing keys in force: the first signs, all of them verify, `kid` picks. */
+export type KeyRing = readonly [SigningKey, ...SigningKey[]]
+
+export type VerifiedClaims = {
+  readonly sub: string
+  readonly iat: number
+  readonly exp: number
+  readonly [claim: string]: unknown
+}
+
+/** How far another clock may be ahead of ours. */
+export const CLOCK_LEEWAY_SECONDS = 60
+
+/** Imported once an isolate. CryptoKeys, unlike promises, may be shared between requests. */
+const imported = new WeakMap<SigningKey, CryptoKey>()
+
+async function publicKey(key: SigningKey): Promise<CryptoKey> {
+  const known = imported.get(key)
+  if (known !== undefined) return known
+  const { kty, crv, x, y } = key
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
+  const made = await crypto.subtle.importKey('jwk', { kty, crv, x, y }, algorithm, false, [
+    'verify',
+  ])
+  imported.set(key, made)
+  return made
+}
+
+/** Signs with the ring's first key, whose `kid` goes into the header. */
+export async function signToken(claims: Record<string, unknown>, ring: KeyRing): Promise<string> {
+  return await sign(claims, { ...ring[0] }, 'ES256')
+}
+
+/**
+ * Verifies a token's signature and its registered claims (RFC 7519 §4.1), all of which it must
+ * have. `invalid` says no more on purpose, and nothing here throws: hono/jwt's errors hold the
+ * whole token.
+ * @param now milliseconds
+ */
+export async function verifyToken(
+  token: string,
+  expected: { readonly ring: KeyRing; readonly issuer: string; readonly audience: string },
+  now: number,
+): Promise<Result<VerifiedClaims, 'invalid' | 'expired'>> {
+  const kid = kidOf(token)
+  const key = expected.ring.find((candidate) => candidate.kid === kid)
+  if (key === undefined) return err('invalid')
+  const claims = await verifiedPayload(token, await publicKey(key), expected)
+  if (claims === undefined) return err('invalid')
+
+  // hono/jwt takes a token without exp, and refuses one whose iat is a second ahead: our own checks.
+  const { sub, iat, exp, nbf } = claims
+  const seconds = Math.floor(now / 1000)
+  if (typeof sub !== 'string' || sub === '') return err('invalid')
+  if (!isNumericDate(iat) || iat > seconds + CLOCK_LEEWAY_SECONDS) return err('invalid')
+  if (nbf !== undefined && !(isNumericDate(nbf) && nbf <= seconds + CLOCK_LEEWAY_SECONDS)) {
+    return err('invalid')
+  }
+  if (!isNumericDate(exp)) return err('invalid')
+  if (seconds >= exp) return err('expired')
+  return ok({ ...claims, sub, iat, exp })
+}
+
+async function verifiedPayload(
+  token: string,
+  key: CryptoKey,
+  expected: { readonly issuer: string; readonly audience: string },
+): Promise<Record<string, unknown> | undefined> {
+  try {
+    return await verify(token, key, {
+      alg: 'ES256',
+      iss: expected.issuer,
+      aud: expected.audience,
+      exp: false,
+      iat: false,
+      nbf: false,
+    })
+  } catch {
+    return undefined
+  }
+}
+
+function kidOf(token: string): unknown {
+  try {
+    const header: unknown = JSON.parse(
+      Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString(),
+    )
+    return typeof header === 'object' && header !== null && 'kid' in header ? header.kid : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isNumericDate(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value)
+}

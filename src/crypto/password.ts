@@ -1,0 +1,97 @@
+import { pbkdf2Sync, randomBytes, scryptSync, timingSafeEqual } from 'node:crypto'
+
+/** Which function hashes new passwords. Both verify, whatever the setting. */
+export type PasswordAlgorithm = 'scrypt' | 'pbkdf2'
+
+/** N = 2^14, r = 8, p = 5: OWASP's Password Storage Cheat Sheet, within an isolate's memory. */
+const SCRYPT = { ln: 14, r: 8, p: 5 }
+/** The most that the Workers platform allows. */
+const PBKDF2_ITERATIONS = 100_000
+const SALT_BYTES = 16
+const HASH_BYTES = 32
+
+/** Bounds on what a stored string may ask this isolate to compute. */
+const SCRYPT_MAX = { ln: 15, r: 8, p: 5 }
+
+/** What a hash made today begins with, as a PHC string does: the function and its parameters. */
+const CURRENT = {
+  scrypt: `$scrypt$ln=${SCRYPT.ln},r=${SCRYPT.r},p=${SCRYPT.p}`,
+  pbkdf2: `$pbkdf2-sha256$i=${PBKDF2_ITERATIONS}`,
+} as const satisfies Record<PasswordAlgorithm, string>
+
+/**
+ * Hashes a password into a PHC string (`$scrypt$ln=14,r=8,p=5$salt$hash`).
+ * It blocks the isolate for some 150 ms (scrypt): charge a limiter first.
+ */
+export function hashPassword(password: string, algorithm: PasswordAlgorithm): string {
+  const salt = randomBytes(SALT_BYTES)
+  const hash =
+    algorithm === 'scrypt'
+      ? scrypt(password, salt, SCRYPT)
+      : pbkdf2(password, salt, PBKDF2_ITERATIONS)
+  return `${CURRENT[algorithm]}$${phcText(salt)}$${phcText(hash)}`
+}
+
+/** Whether the password is the one that was hashed. A string that is no such hash matches nothing. */
+export function verifyPassword(password: string, stored: string): boolean {
+  const parsed = parsePhc(stored)
+  if (parsed === undefined) return false
+  const computed =
+    parsed.algorithm === 'scrypt'
+      ? scrypt(password, parsed.salt, parsed)
+      : pbkdf2(password, parsed.salt, parsed.iterations)
+  return computed.length === parsed.hash.length && timingSafeEqual(computed, parsed.hash)
+}
+
+/** Whether a stored hash was made with other parameters than today's. */
+export function needsRehash(stored: string, algorithm: PasswordAlgorithm): boolean {
+  return !stored.startsWith(`${CURRENT[algorithm]}$`)
+}
+
+/** A hash that no password has, and that costs what a real one does: for unknown usernames. */
+export function decoyHash(algorithm: PasswordAlgorithm): string {
+  return `${CURRENT[algorithm]}$${phcText(Buffer.alloc(SALT_BYTES))}$${phcText(Buffer.alloc(HASH_BYTES))}`
+}
+
+type ParsedPhc = { readonly salt: Buffer; readonly hash: Buffer } & (
+  | { readonly algorithm: 'scrypt'; readonly ln: number; readonly r: number; readonly p: number }
+  | { readonly algorithm: 'pbkdf2'; readonly iterations: number }
+)
+
+function parsePhc(stored: string): ParsedPhc | undefined {
+  const [empty, name, parameters = '', saltText = '', hashText = '', ...rest] = stored.split('$')
+  if (empty !== '' || saltText === '' || hashText === '' || rest.length > 0) return undefined
+  const common = { salt: Buffer.from(saltText, 'base64'), hash: Buffer.from(hashText, 'base64') }
+  if (name === 'scrypt') {
+    const match = /^ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})$/.exec(parameters)
+    if (match === null) return undefined
+    const [ln, r, p] = [Number(match[1]), Number(match[2]), Number(match[3])]
+    if (ln > SCRYPT_MAX.ln || r > SCRYPT_MAX.r || p > SCRYPT_MAX.p) return undefined
+    return { algorithm: 'scrypt', ln, r, p, ...common }
+  }
+  if (name === 'pbkdf2-sha256') {
+    const iterations = Number(/^i=(\d{1,6})$/.exec(parameters)?.[1])
+    if (!(iterations >= 1 && iterations <= PBKDF2_ITERATIONS)) return undefined
+    return { algorithm: 'pbkdf2', iterations, ...common }
+  }
+  return undefined
+}
+
+function scrypt(
+  password: string,
+  salt: Buffer,
+  cost: { ln: number; r: number; p: number },
+): Buffer {
+  const N = 2 ** cost.ln
+  const maxmem = 128 * N * cost.r + 128 * cost.r * cost.p + 1024 * 1024
+  return scryptSync(password, salt, HASH_BYTES, { N, r: cost.r, p: cost.p, maxmem })
+}
+
+function pbkdf2(password: string, salt: Buffer, iterations: number): Buffer {
+  return pbkdf2Sync(password, salt, iterations, HASH_BYTES, 'sha256')
+}
+
+/** PHC strings use base64 without padding. */
+function phcText(bytes: Buffer): string {
+  return bytes.toString('base64').replaceAll('=', '')
+}

@@ -1,0 +1,132 @@
+import { index, integer, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+
+/**
+ * The tables. Times are whole milliseconds since the epoch in columns `*_at`; a `*_at` that may be
+ * null says both whether and when. Nothing cascades: services delete children in the same batch.
+ */
+
+export const users = sqliteTable('users', {
+  id: text('id').primaryKey(),
+  username: text('username').notNull(),
+  /** NFKC in lower case, which SQLite's own folding (ASCII only) is not. */
+  usernameKey: text('username_key').notNull().unique(),
+  passwordHash: text('password_hash').notNull(),
+  role: text('role', { enum: ['user', 'admin'] }).notNull(),
+  createdAt: integer('created_at').notNull(),
+  disabledAt: integer('disabled_at'),
+})
+
+export const sessions = sqliteTable(
+  'sessions',
+  {
+    id: text('id').primaryKey(),
+    userId: text('user_id')
+      .notNull()
+      .references(() => users.id),
+    /** SHA-256 of the one refresh token that is current. */
+    refreshHash: text('refresh_hash').notNull(),
+    ip: text('ip'),
+    userAgent: text('user_agent'),
+    createdAt: integer('created_at').notNull(),
+    refreshedAt: integer('refreshed_at').notNull(),
+    expiresAt: integer('expires_at').notNull(),
+    revokedAt: integer('revoked_at'),
+  },
+  (table) => [index('sessions_user').on(table.userId)],
+)
+
+export const devices = sqliteTable(
+  'devices',
+  {
+    id: text('id').primaryKey(),
+    userId: text('user_id')
+      .notNull()
+      .references(() => users.id),
+    name: text('name').notNull(),
+    /** A JSON object. */
+    metadata: text('metadata').notNull(),
+    createdAt: integer('created_at').notNull(),
+    updatedAt: integer('updated_at').notNull(),
+    disabledAt: integer('disabled_at'),
+  },
+  (table) => [
+    uniqueIndex('devices_user_name').on(table.userId, table.name),
+    index('devices_user_created').on(table.userId, table.createdAt, table.id),
+  ],
+)
+
+export const apiKeys = sqliteTable(
+  'api_keys',
+  {
+    id: text('id').primaryKey(),
+    deviceId: text('device_id')
+      .notNull()
+      .references(() => devices.id),
+    name: text('name').notNull(),
+    /** A JSON array of strings. */
+    scopes: text('scopes').notNull(),
+    createdAt: integer('created_at').notNull(),
+    updatedAt: integer('updated_at').notNull(),
+    expiresAt: integer('expires_at'),
+    disabledAt: integer('disabled_at'),
+    revokedAt: integer('revoked_at'),
+    revokedReason: text('revoked_reason'),
+  },
+  (table) => [index('api_keys_device').on(table.deviceId, table.createdAt, table.id)],
+)
+
+export const keySecrets = sqliteTable(
+  'key_secrets',
+  {
+    /** SHA-256 of the whole secret, in base64url: all that is kept of it. */
+    hash: text('hash').primaryKey(),
+    /** Null on a tombstone: the key was deleted, its secrets stay known as revoked. */
+    keyId: text('key_id').references(() => apiKeys.id),
+    /** On a tombstone, whose key it was. No reference: the account may be gone too. */
+    tombstoneUserId: text('tombstone_user_id'),
+    hint: text('hint').notNull(),
+    /** Which check secret made it; null for an imported one, which has no check. */
+    checkId: text('check_id'),
+    imported: integer('imported', { mode: 'boolean' }).notNull().default(false),
+    createdAt: integer('created_at').notNull(),
+    expiresAt: integer('expires_at'),
+    revokedAt: integer('revoked_at'),
+  },
+  (table) => [index('key_secrets_key').on(table.keyId)],
+)
+
+/** Append-only, by triggers: see the migration `audit_append_only`. */
+export const auditEvents = sqliteTable(
+  'audit_events',
+  {
+    id: text('id').primaryKey(),
+    at: integer('at').notNull(),
+    /** Whose events these are. No reference: they outlive the account. */
+    userId: text('user_id').notNull(),
+    action: text('action').notNull(),
+    actorType: text('actor_type', { enum: ['user', 'device', 'system'] }).notNull(),
+    actorId: text('actor_id'),
+    deviceId: text('device_id'),
+    keyId: text('key_id'),
+    ip: text('ip'),
+    requestId: text('request_id'),
+    /** The changed fields before and after, as JSON objects; never a secret. */
+    before: text('before'),
+    after: text('after'),
+  },
+  (table) => [index('audit_events_user').on(table.userId, table.at, table.id)],
+)
+
+/** What was ended, in order: the feed by which tokens die before they expire. */
+export const revocations = sqliteTable('revocations', {
+  seq: integer('seq').primaryKey({ autoIncrement: true }),
+  /** The id of a key, device or owner, or the hash of a secret. */
+  subject: text('subject').notNull(),
+  at: integer('at').notNull(),
+})
+
+/** Deleted devices whose Durable Object is still to be emptied. */
+export const purges = sqliteTable('purges', {
+  deviceId: text('device_id').primaryKey(),
+  at: integer('at').notNull(),
+})

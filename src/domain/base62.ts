@@ -1,0 +1,34 @@
+const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+
+/** The largest multiple of 62 that a byte can hold: bytes from here up are thrown away. */
+const UNBIASED_BYTES = 248
+
+/**
+ * Encodes a whole number in base62, padded to a fixed width.
+ * @throws RangeError when the value is not a safe non-negative integer or does not fit.
+ */
+export function encodeBase62(value: number, width: number): string {
+  if (!Number.isSafeInteger(value) || value < 0) throw new RangeError('not a safe whole number')
+  let rest = value
+  let text = ''
+  for (let place = 0; place < width; place += 1) {
+    text = ALPHABET.charAt(rest % 62) + text
+    rest = Math.floor(rest / 62)
+  }
+  if (rest > 0) throw new RangeError(`does not fit ${width} base62 characters`)
+  return text
+}
+
+/**
+ * Draws base62 characters without modulo bias, by rejection sampling.
+ * @param randomBytes a source of that many uniformly random bytes
+ */
+export function drawBase62(length: number, randomBytes: (count: number) => Uint8Array): string {
+  let text = ''
+  while (text.length < length) {
+    for (const byte of randomBytes(length - text.length)) {
+      if (byte < UNBIASED_BYTES) text += ALPHABET.charAt(byte % 62)
+    }
+  }
+  return text
+}

@@ -1,0 +1,7 @@
+/**
+ * Raised where an answer cannot be found out now. An outage is never reported as a bad key: the
+ * doors answer 503 with Retry-After.
+ */
+export class Unavailable extends Error {
+  override readonly name = 'Unavailable'
+}

@@ -1,0 +1,66 @@
+import type { Context } from 'hono'
+import { routePath } from 'hono/route'
+import type { AppEnv } from './env.ts'
+
+/** How many made-up credentials came since the last line about them, and when that line was. */
+const madeUp = { count: 0, loggedSecond: 0 }
+
+/**
+ * Writes this request's line, if it is worth one: a change, a denial of something genuine, or a
+ * failure. A line costs more than a verify, and the platform already records invocations, so
+ * successes are silent unless LOG_REQUESTS says `all`. No query, no body, no credential.
+ */
+export function logRequest(c: Context<AppEnv>, milliseconds: number): void {
+  const { log, settings, requestId, now } = c.var
+  const { status } = c.res
+  if (log.subject === 'made-up') logMadeUp(now)
+  const noteworthy =
+    status >= 500 || log.subject === 'denial' || (log.subject === 'change' && status < 400)
+  if (!noteworthy && settings.logRequests !== 'all') return
+  const line = JSON.stringify({
+    event: 'request',
+    id: requestId,
+    method: c.req.method,
+    route: routePath(c, -1),
+    status,
+    ms: milliseconds,
+    user: log.userId,
+    device: log.deviceId,
+    key: log.keyId,
+  })
+  if (status >= 500) console.error(line)
+  else console.info(line)
+}
+
+/** One line a second, however many there are: an attacker must not be able to fill the log. */
+function logMadeUp(now: number): void {
+  madeUp.count += 1
+  const second = Math.floor(now / 1000)
+  if (second === madeUp.loggedSecond) return
+  console.warn(JSON.stringify({ event: 'made-up-credentials', count: madeUp.count }))
+  madeUp.count = 0
+  madeUp.loggedSecond = second
+}
+
+/**
+ * Writes what an unexpected failure was. Messages stay out unless they are D1's own: others can
+ * quote SQL parameters (Drizzle) or the body (JSON.parse). The frames say where to look.
+ */
+export function logFailure(requestId: string, thrown: unknown): void {
+  const error = thrown instanceof Error ? thrown : new Error('a thrown value that is no Error')
+  const database = [error, error.cause].find(
+    (candidate) => candidate instanceof Error && candidate.message.startsWith('D1_'),
+  )
+  console.error(
+    JSON.stringify({
+      event: 'failure',
+      id: requestId,
+      error: error.name,
+      database: database instanceof Error ? database.message : undefined,
+      frames: error.stack
+        ?.split('\n')
+        .filter((line) => /^\s+at /.test(line))
+        .slice(0, 8),
+    }),
+  )
+}

@@ -1,0 +1,78 @@
+import type { ContentfulStatusCode } from 'hono/utils/http-status'
+import { problemOfDenial, PROBLEMS, type ProblemCode } from '../domain/problems.ts'
+import type { Denial } from '../domain/evaluate-key.ts'
+import type { CredentialFault } from './credential.ts'
+import type { AppContext } from './env.ts'
+
+/** One fault of a body: where it is (RFC 6901) and what is wrong with it. */
+export type FieldError = { readonly pointer: string; readonly detail: string }
+
+export type ProblemOptions = {
+  /** A sentence about this occurrence. Nothing secret, and nothing of the database's. */
+  readonly detail?: string
+  readonly errors?: readonly FieldError[]
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** Seconds that a client is asked to wait where nothing better is known. */
+export const RETRY_AFTER_SECONDS = 5
+
+/** Answers with a problem document (RFC 9457). Every error body but the classic ones is one. */
+export function problem(c: AppContext, code: ProblemCode, options: ProblemOptions = {}): Response {
+  const { status, title, meaning } = PROBLEMS[code]
+  return c.json(
+    {
+      type: problemType(c, code),
+      title,
+      status,
+      detail: options.detail ?? meaning,
+      instance: `/requests/${c.var.requestId}`,
+      code,
+      ...(options.errors === undefined ? {} : { errors: options.errors }),
+    },
+    status satisfies ContentfulStatusCode,
+    { ...headersOf(code, status), ...options.headers, 'Content-Type': 'application/problem+json' },
+  )
+}
+
+/** Answers a denied credential. */
+export function denied(c: AppContext, denial: Denial): Response {
+  noteDenial(c, denial)
+  return problem(c, problemOfDenial(denial))
+}
+
+/** Notes for the log that a credential was refused: one that was made up is only counted. */
+export function noteDenial(c: AppContext, denial: Denial): void {
+  c.var.log.subject = denial === 'not_found' ? 'made-up' : 'denial'
+}
+
+/** Answers a request in which there is not exactly one credential of an accepted form. */
+export function refusedCredential(c: AppContext, fault: CredentialFault): Response {
+  switch (fault) {
+    case 'missing':
+      return problem(c, 'missing-credential')
+    case 'several':
+      return problem(c, 'several-credentials')
+    case 'malformed':
+      return denied(c, 'not_found')
+  }
+}
+
+/** Settings may be what failed: then the type is relative, which RFC 9457 §3.1.1 allows. */
+function problemType(c: AppContext, code: ProblemCode): string {
+  const settings: { readonly publicUrl: string } | undefined = c.var.settings
+  return `${settings?.publicUrl ?? ''}/problems/${code}`
+}
+
+function headersOf(code: ProblemCode, status: number): Record<string, string> {
+  if (status === 401) return { 'WWW-Authenticate': challenge(code) }
+  if (status === 503) return { 'Retry-After': String(RETRY_AFTER_SECONDS) }
+  return {}
+}
+
+/** RFC 6750 §3.1: no `error` where no token was presented. */
+function challenge(code: ProblemCode): string {
+  const realm = 'Bearer realm="latchkey"'
+  if (code === 'missing-credential' || code === 'invalid-credentials') return realm
+  return `${realm}, error="invalid_token", error_description="${PROBLEMS[code].title}"`
+}

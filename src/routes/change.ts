@@ -1,0 +1,18 @@
+import { clientIp } from '../http/client-ip.ts'
+import type { AppContext } from '../http/env.ts'
+import type { Change } from '../services/change.ts'
+
+/**
+ * Who changes something through this request, in the services' words; and the request gets its log
+ * line. The user is the signed-in one, or null where a route has none yet.
+ */
+export function changeOf(c: AppContext, userId: string | null): Change {
+  c.var.log.subject = 'change'
+  return {
+    database: c.env.DB,
+    now: c.var.now,
+    actor: { type: 'user', id: userId },
+    ip: clientIp(c) ?? null,
+    requestId: c.var.requestId,
+  }
+}

@@ -1,0 +1,106 @@
+import { type AppContext, factory } from '../http/env.ts'
+import { classicErrors } from '../http/middleware/classic-errors.ts'
+import { requireUser } from '../http/middleware/require-user.ts'
+import { noteDenial, problem } from '../http/problem.ts'
+import { isJson, validBody } from '../http/validate.ts'
+import { classicDevice, classicRegistration, classicSignIn } from '../schemas/classic.ts'
+import { checkIn } from '../services/check-ins.ts'
+import { createDevice } from '../services/devices.ts'
+import { signIn } from '../services/sessions.ts'
+import { registerUser } from '../services/users.ts'
+import { verifySecret } from '../services/verify.ts'
+import { changeOf } from './change.ts'
+import { mayTryPassword, PASSWORD_RETRY } from './password-door.ts'
+import { userAgentOf } from './sessions.ts'
+
+const INVALID_CREDENTIALS = {
+  description: 'Invalid credentials',
+  error: 'Bad Request',
+  status_code: 401,
+}
+const NO_API_KEY = { message: 'Please provide an API key' }
+const INVALID_API_KEY = { message: 'The provided API key is not valid' }
+
+/**
+ * The surface of the system that Latchkey replaces: its clients work unchanged, so paths, bodies
+ * and status codes are to the letter. Every error has a `message`.
+ */
+export const classic = factory
+  .createApp()
+  .use('/register', classicErrors)
+  .use('/auth', classicErrors)
+  .use('/user/add-device', classicErrors)
+  .use('/device/check-in', classicErrors)
+  .post('/register', validBody(classicRegistration), async (c) => {
+    const { settings } = c.var
+    if (settings.registration === 'closed') return problem(c, 'registration-closed')
+    const input = c.req.valid('json')
+    if (!(await mayTryPassword(c, input.username))) {
+      return problem(c, 'rate-limited', { headers: PASSWORD_RETRY })
+    }
+    const registered = await registerUser(changeOf(c, null), input, settings.passwordAlgorithm)
+    return registered.ok
+      ? c.json({ message: 'User created successfully.' }, 201)
+      : c.json({ message: 'A user with that username already exists.' }, 400)
+  })
+  .post('/auth', async (c) => {
+    if (c.req.raw.body === null || !isJson(c.req.raw)) return problem(c, 'unsupported-media-type')
+    const body = classicSignIn.safeParse(await c.req.json())
+    if (!body.success) return c.json(INVALID_CREDENTIALS, 401)
+    const { username, password } = body.data
+    if (!(await mayTryPassword(c, username))) {
+      return problem(c, 'rate-limited', { headers: PASSWORD_RETRY })
+    }
+    const input = { username, password, userAgent: userAgentOf(c) }
+    const opened = await signIn(changeOf(c, null), input, c.var.settings)
+    if (opened.ok) {
+      c.var.log.userId = opened.value.userId
+      return c.json({ access_token: opened.value.accessToken })
+    }
+    noteDenial(c, opened.reason === 'disabled' ? 'disabled' : 'not_found')
+    return c.json(INVALID_CREDENTIALS, 401)
+  })
+  .post(
+    '/user/add-device',
+    requireUser({ schemes: ['JWT', 'Bearer'] }),
+    validBody(classicDevice),
+    async (c) => {
+      const { user, settings } = c.var
+      const { device_name: name } = c.req.valid('json')
+      const input = { name, metadata: {}, key: {} }
+      const created = await createDevice(changeOf(c, user.id), user.id, input, settings)
+      if (!created.ok) {
+        return c.json({ message: `A device with name '${name}' already exists.` }, 400)
+      }
+      c.var.log.deviceId = created.value.device.id
+      return c.json({ api_key: created.value.secret }, 201)
+    },
+  )
+  .all('/device/check-in', async (c) => {
+    if (c.req.method !== 'POST') return c.json(INVALID_API_KEY, 403)
+    const body = await readTruthyJson(c)
+    if (body === undefined) return c.json(NO_API_KEY, 400)
+    const presented = 'api_key' in body ? body.api_key : undefined
+    if (typeof presented !== 'string') return c.json(INVALID_API_KEY, 403)
+
+    const { settings, now } = c.var
+    const verified = await verifySecret(c.env.DB, presented, settings, now)
+    c.var.log.deviceId = verified.policy?.device.id
+    c.var.log.keyId = verified.policy?.key.id
+    if (!verified.valid) {
+      noteDenial(c, verified.denial)
+      return c.json(INVALID_API_KEY, 403)
+    }
+    const { device } = verified.policy
+    await checkIn(c.env.DEVICE_STATE, device.id, undefined)
+    return c.json({ message: 'Check-in received.', device_name: device.name })
+  })
+
+/** The JSON body where the old system's `if not json` would have let it pass; scalars become {}. */
+async function readTruthyJson(c: AppContext): Promise<object | undefined> {
+  if (c.req.raw.body === null || !isJson(c.req.raw)) return undefined
+  const body: unknown = await c.req.json().catch(() => undefined)
+  if (!body) return undefined
+  if (typeof body !== 'object') return {}
+  return Object.keys(body).length > 0 ? body : undefined
+}

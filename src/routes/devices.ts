@@ -1,0 +1,77 @@
+import { factory } from '../http/env.ts'
+import { requireUser } from '../http/middleware/require-user.ts'
+import { problem } from '../http/problem.ts'
+import { validBody, validQuery } from '../http/validate.ts'
+import { cursorAfter } from '../schemas/common.ts'
+import { deviceChange, deviceCreation, deviceQuery } from '../schemas/devices.ts'
+import { lastCheckIn } from '../services/check-ins.ts'
+import {
+  createDevice,
+  deleteDevice,
+  type Device,
+  findDevice,
+  listDevices,
+  updateDevice,
+} from '../services/devices.ts'
+import { changeOf } from './change.ts'
+import { presentKey } from './present-key.ts'
+
+/** A user's devices. Another's device and one that is not there are the same 404. */
+export const devices = factory
+  .createApp()
+  .post('/v1/devices', requireUser(), validBody(deviceCreation), async (c) => {
+    const { user, settings } = c.var
+    const input = c.req.valid('json')
+    const created = await createDevice(changeOf(c, user.id), user.id, input, settings)
+    if (!created.ok) return problem(c, 'device-name-taken')
+    const { device, key, secret } = created.value
+    c.var.log.deviceId = device.id
+    const body = { device: present(device), key: presentKey(key), api_key: secret }
+    return c.json(body, 201, { Location: `${settings.publicUrl}/v1/devices/${device.id}` })
+  })
+  .get('/v1/devices', requireUser(), validQuery(deviceQuery), async (c) => {
+    const { limit, cursor, q, status } = c.req.valid('query')
+    const query = { limit, after: cursor, search: q, status }
+    const page = await listDevices(c.env.DB, c.var.user.id, query)
+    const last = page.hasMore ? page.devices.at(-1) : undefined
+    return c.json({
+      items: page.devices.map(present),
+      next_cursor: last === undefined ? null : cursorAfter({ at: last.createdAt, id: last.id }),
+    })
+  })
+  .get('/v1/devices/:id', requireUser(), async (c) => {
+    const device = await findDevice(c.env.DB, c.var.user.id, c.req.param('id'))
+    if (device === undefined) return problem(c, 'not-found')
+    const last = await lastCheckIn(c.env.DEVICE_STATE, device.id)
+    return c.json({
+      ...present(device),
+      last_seen_at: last === undefined ? null : new Date(last.seenAt).toISOString(),
+      last_report: last?.report ?? null,
+    })
+  })
+  .patch('/v1/devices/:id', requireUser(), validBody(deviceChange), async (c) => {
+    const { user } = c.var
+    const id = c.req.param('id')
+    c.var.log.deviceId = id
+    const updated = await updateDevice(changeOf(c, user.id), user.id, id, c.req.valid('json'))
+    if (updated.ok) return c.json(present(updated.value))
+    return problem(c, updated.reason === 'not_found' ? 'not-found' : 'device-name-taken')
+  })
+  .delete('/v1/devices/:id', requireUser(), async (c) => {
+    const { user } = c.var
+    const id = c.req.param('id')
+    c.var.log.deviceId = id
+    const deleted = await deleteDevice(changeOf(c, user.id), user.id, id)
+    return deleted.ok ? c.body(null, 204) : problem(c, 'not-found')
+  })
+
+function present(device: Device) {
+  return {
+    id: device.id,
+    name: device.name,
+    metadata: device.metadata,
+    enabled: device.disabledAt === null,
+    created_at: new Date(device.createdAt).toISOString(),
+    updated_at: new Date(device.updatedAt).toISOString(),
+  }
+}

@@ -1,0 +1,22 @@
+import { factory } from '../http/env.ts'
+import { problem } from '../http/problem.ts'
+import { isProblemCode, PROBLEMS } from '../domain/problems.ts'
+import { isDatabaseUp } from '../services/health.ts'
+
+const PUBLIC_AND_STATIC = { 'Cache-Control': 'public, max-age=3600' }
+
+/** What operators and clients read about the deployment itself. */
+export const system = factory
+  .createApp()
+  .get('/healthz', async (c) =>
+    (await isDatabaseUp(c.env.DB, c.var.now))
+      ? c.json({ status: 'ok' })
+      : problem(c, 'unavailable', { detail: 'The database does not answer.' }),
+  )
+  .get('/problems/:code', (c) => {
+    const code = c.req.param('code')
+    if (!isProblemCode(code)) return problem(c, 'not-found')
+    const { status, title, meaning } = PROBLEMS[code]
+    const type = `${c.var.settings.publicUrl}/problems/${code}`
+    return c.json({ type, title, status, detail: meaning }, 200, PUBLIC_AND_STATIC)
+  })

@@ -1,0 +1,8 @@
+import * as z from 'zod'
+import { deviceCreation } from './devices.ts'
+import { registration, signIn } from './users.ts'
+
+/** The classic bodies: as strict about values as ours, and indifferent to further fields. */
+export const classicRegistration = z.object(registration.shape)
+export const classicSignIn = z.object(signIn.shape)
+export const classicDevice = z.object({ device_name: deviceCreation.shape.name })

@@ -1,0 +1,75 @@
+import * as z from 'zod'
+import { normalizeName } from '../domain/names.ts'
+
+export const PAGE_LIMIT_MAX = 100
+export const PAGE_LIMIT_DEFAULT = 20
+/** What a metadata or report object may hold, as UTF-8 JSON. */
+export const JSON_OBJECT_MAX_BYTES = 4096
+
+export type JsonObject = Record<string, unknown>
+
+export const name = z.string().transform((text, context) => {
+  const normal = normalizeName(text)
+  if (normal !== undefined) return normal
+  context.addIssue({
+    code: 'custom',
+    message: 'must be 1 to 80 characters, no control or direction-override character among them',
+  })
+  return z.NEVER
+})
+
+/** An object of at most 4 KiB of JSON, kept as it is. */
+export const jsonObject = z.custom<JsonObject>(
+  (value) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value) && fitsJsonBound(value),
+  'must be an object of at most 4 KiB',
+)
+
+function fitsJsonBound(value: object): boolean {
+  try {
+    return new TextEncoder().encode(JSON.stringify(value)).length <= JSON_OBJECT_MAX_BYTES
+  } catch {
+    // Nested so deeply that it cannot be written: far past the bound.
+    return false
+  }
+}
+
+const position = z.tuple([z.int().nonnegative(), z.string().max(64)])
+
+/** Where a page begins: after this time and id. */
+export type PagePosition = { readonly at: number; readonly id: string }
+
+export const cursor = z
+  .string()
+  .max(256)
+  .transform((text, context): PagePosition => {
+    const parsed = position.safeParse(parseCursorText(text))
+    if (!parsed.success) {
+      context.addIssue({ code: 'custom', message: 'is not a cursor' })
+      return z.NEVER
+    }
+    const [at, id] = parsed.data
+    return { at, id }
+  })
+
+function parseCursorText(text: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(text, 'base64url').toString())
+  } catch {
+    return undefined
+  }
+}
+
+export function cursorAfter(last: PagePosition): string {
+  return Buffer.from(JSON.stringify([last.at, last.id])).toString('base64url')
+}
+
+export const pageQuery = z.strictObject({
+  limit: z
+    .string()
+    .regex(/^\d{1,3}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().min(1).max(PAGE_LIMIT_MAX))
+    .default(PAGE_LIMIT_DEFAULT),
+  cursor: cursor.optional(),
+})

@@ -1,0 +1,153 @@
+import * as z from 'zod'
+import type { CheckSecrets } from './crypto/key-check.ts'
+import type { KeyRing } from './crypto/jwt.ts'
+import { KEY_PREFIX_PATTERN } from './domain/key-format.ts'
+
+/** Raised when a variable or secret is missing or malformed. Its message names it, never its value. */
+export class SettingsError extends Error {
+  override readonly name = 'SettingsError'
+}
+
+const publicUrl = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+  .refine(
+    (url) => new URL(url).origin === url.replace(/\/$/, ''),
+    'must be an origin without a path',
+  )
+  .transform((url) => new URL(url).origin)
+
+const origins = z
+  .string()
+  .transform((list) => list.split(',').flatMap((origin) => origin.trim() || []))
+  .refine((list) => list.every(isOrigin), 'must list origins such as https://app.example.com')
+
+const base64url = (bytes: { min: number; max: number }, error: string) =>
+  z.string().refine((text) => {
+    const length = Buffer.from(text, 'base64url').length
+    return /^[A-Za-z0-9_-]+$/.test(text) && length >= bytes.min && length <= bytes.max
+  }, error)
+
+const coordinate = base64url({ min: 32, max: 32 }, 'must be 32 bytes in base64url')
+
+const signingKey = z.object({
+  kty: z.literal('EC'),
+  crv: z.literal('P-256'),
+  alg: z.literal('ES256').default('ES256'),
+  kid: z.string().min(1),
+  x: coordinate,
+  y: coordinate,
+  d: coordinate,
+})
+
+const signingKeys = json('a JWK set: {"keys":[…]}').pipe(
+  z
+    .object({ keys: z.tuple([signingKey], signingKey) })
+    .transform(({ keys }): KeyRing => keys)
+    .refine((keys) => hasDistinct(keys.map((key) => key.kid)), 'must have distinct kids'),
+)
+
+const checkSecret = z.object({
+  id: z.string().regex(/^[A-Za-z0-9_-]{1,32}$/, 'must be 1 to 32 letters, digits, - or _'),
+  key: base64url({ min: 32, max: 1024 }, 'must be at least 32 bytes in base64url'),
+})
+
+const checkSecrets = json('a list: [{"id":"…","key":"…"}]').pipe(
+  z
+    .tuple([checkSecret], checkSecret)
+    .transform((list): CheckSecrets => list)
+    .refine((list) => hasDistinct(list.map((secret) => secret.id)), 'must have distinct ids'),
+)
+
+/** Every variable and secret that the Worker reads, checked. wrangler.toml has the defaults. */
+const schema = z.object({
+  PUBLIC_URL: publicUrl,
+  REGISTRATION: z.enum(['closed', 'open']),
+  KEY_PREFIX: z.string().regex(KEY_PREFIX_PATTERN, 'must match [a-z][a-z0-9]{1,11}'),
+  KEY_CHECK: z.enum(['on', 'off']),
+  PASSWORD_HASH: z.enum(['scrypt', 'pbkdf2']),
+  CORS_ORIGINS: origins,
+  LOG_REQUESTS: z.enum(['changes', 'all']),
+  SIGNING_KEYS: signingKeys,
+  KEY_CHECK_SECRETS: checkSecrets,
+})
+
+const names = schema.keyof().options
+
+/** What the Worker runs with. */
+export type Settings = {
+  /** The origin under which clients reach this deployment; also the issuer of its tokens. */
+  readonly publicUrl: string
+  readonly registration: 'closed' | 'open'
+  readonly keyPrefix: string
+  /** `off` is for a lost check secret: then the stored hash alone decides. */
+  readonly keyCheck: 'on' | 'off'
+  readonly passwordAlgorithm: 'scrypt' | 'pbkdf2'
+  /** Origins whose pages may call; none: CORS is off. */
+  readonly corsOrigins: readonly string[]
+  readonly logRequests: 'changes' | 'all'
+  readonly signingKeys: KeyRing
+  readonly checkSecrets: CheckSecrets
+}
+
+let loaded: { readonly from: readonly unknown[]; readonly settings: Settings } | undefined
+
+/**
+ * The settings of this deployment, parsed once an isolate.
+ * @throws SettingsError naming the first variable or secret that is missing or malformed
+ */
+export function loadSettings(env: Env): Settings {
+  const from = names.map((name) => env[name])
+  if (loaded !== undefined && from.every((value, index) => value === loaded?.from[index])) {
+    return loaded.settings
+  }
+  const settings = parseSettings(env)
+  loaded = { from, settings }
+  return settings
+}
+
+function parseSettings(env: Env): Settings {
+  for (const name of names) {
+    const value: unknown = env[name]
+    // CORS_ORIGINS is off when it is empty; nothing else may be.
+    if (value === undefined || (value === '' && name !== 'CORS_ORIGINS')) {
+      throw new SettingsError(`${name} is not set`)
+    }
+  }
+  const parsed = schema.safeParse(env)
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues
+    throw new SettingsError(`${issue?.path.join('.')}: ${issue?.message}`)
+  }
+  const { data } = parsed
+  return {
+    publicUrl: data.PUBLIC_URL,
+    registration: data.REGISTRATION,
+    keyPrefix: data.KEY_PREFIX,
+    keyCheck: data.KEY_CHECK,
+    passwordAlgorithm: data.PASSWORD_HASH,
+    corsOrigins: data.CORS_ORIGINS,
+    logRequests: data.LOG_REQUESTS,
+    signingKeys: data.SIGNING_KEYS,
+    checkSecrets: data.KEY_CHECK_SECRETS,
+  }
+}
+
+/** Text that holds JSON. The parser's own message would quote the secret. */
+function json(shape: string) {
+  return z.string().transform((text, context): unknown => {
+    try {
+      return JSON.parse(text)
+    } catch {
+      context.addIssue({ code: 'custom', message: `must be ${shape}` })
+      return z.NEVER
+    }
+  })
+}
+
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && new URL(text).origin === text
+}
+
+function hasDistinct(values: readonly string[]): boolean {
+  return new Set(values).size === values.length
+}

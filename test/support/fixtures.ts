@@ -1,0 +1,70 @@
+import { env } from 'cloudflare:workers'
+import { newId } from '../../src/crypto/ids.ts'
+import { hashPassword } from '../../src/crypto/password.ts'
+import { openDatabase } from '../../src/db/client.ts'
+import { sessions, users } from '../../src/db/schema.ts'
+import { usernameKey } from '../../src/domain/names.ts'
+import { SESSION_IDLE_MS } from '../../src/services/sessions.ts'
+import { signAccessToken } from '../../src/services/access-tokens.ts'
+import { loadSettings } from '../../src/settings.ts'
+import { call, pick } from './client.ts'
+
+export const PASSWORD = 'correct horse battery staple'
+
+/** Hashed once a file: a hash takes 150 ms, and most tests only need somebody. */
+let passwordHash: string | undefined
+
+export type TestUser = {
+  readonly id: string
+  readonly username: string
+  readonly sessionId: string
+  readonly token: string
+}
+
+/** A user with a session, made in the database; the password is `PASSWORD`. */
+export async function makeUser(role: 'user' | 'admin' = 'user'): Promise<TestUser> {
+  passwordHash ??= hashPassword(PASSWORD, 'scrypt')
+  const now = Date.now()
+  const id = newId('user')
+  const sessionId = newId('sess')
+  const username = id.replace('_', '-')
+  const db = openDatabase(env.DB)
+  await db.batch([
+    db.insert(users).values({
+      id,
+      username,
+      usernameKey: usernameKey(username),
+      passwordHash,
+      role,
+      createdAt: now,
+    }),
+    db.insert(sessions).values({
+      id: sessionId,
+      userId: id,
+      refreshHash: 'none',
+      createdAt: now,
+      refreshedAt: now,
+      expiresAt: now + SESSION_IDLE_MS,
+    }),
+  ])
+  const token = await signAccessToken(id, sessionId, loadSettings(env), now)
+  return { id, username, sessionId, token }
+}
+
+export type TestDevice = {
+  readonly id: string
+  readonly name: string
+  readonly keyId: string
+  readonly secret: string
+}
+
+/** A device of the user's, made through the API. */
+export async function makeDevice(user: TestUser, name = newId('dev')): Promise<TestDevice> {
+  const { body } = await call('POST', '/v1/devices', { token: user.token, body: { name } })
+  return {
+    id: pick(body, 'device', 'id'),
+    name,
+    keyId: pick(body, 'key', 'id'),
+    secret: pick(body, 'api_key'),
+  }
+}

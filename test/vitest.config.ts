@@ -1,0 +1,53 @@
+import { parseEnv } from 'node:util'
+import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-pool-workers'
+import { defineConfig } from 'vitest/config'
+import { makeSecretLines } from '../scripts/fresh-secrets.ts'
+
+const root = new URL('..', import.meta.url).pathname
+
+/** Two runtimes: what is the Worker's runs in workerd; what is the operator's runs in Node. */
+export default defineConfig(async () => ({
+  root,
+  test: {
+    projects: [
+      {
+        root,
+        plugins: [
+          cloudflareTest({
+            wrangler: { configPath: './wrangler.toml' },
+            miniflare: {
+              // Every setting is named here, so that no .dev.vars of a developer's reaches the tests.
+              bindings: {
+                PUBLIC_URL: 'https://latchkey.example',
+                REGISTRATION: 'open',
+                KEY_PREFIX: 'lk',
+                KEY_CHECK: 'on',
+                PASSWORD_HASH: 'scrypt',
+                CORS_ORIGINS: '',
+                LOG_REQUESTS: 'changes',
+                ...parseEnv(makeSecretLines()),
+                TEST_MIGRATIONS: await readD1Migrations(`${root}/drizzle`),
+              },
+            },
+          }),
+        ],
+        test: {
+          name: 'worker',
+          include: ['test/{unit,routes}/**/*.test.ts'],
+          setupFiles: ['test/support/apply-migrations.ts'],
+          testTimeout: 60_000,
+          silent: 'passed-only',
+        },
+      },
+      {
+        root,
+        test: {
+          name: 'node',
+          include: ['test/conformance/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+        },
+      },
+    ],
+  },
+}))
