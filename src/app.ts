@@ -9,11 +9,14 @@ import { crossOrigin } from './http/middleware/cross-origin.ts'
 import { requestContext } from './http/middleware/request-context.ts'
 import { problem } from './http/problem.ts'
 import { classic } from './routes/classic.ts'
+import { auditEvents } from './routes/audit-events.ts'
 import { device } from './routes/device.ts'
 import { devices } from './routes/devices.ts'
+import { keys } from './routes/keys.ts'
 import { sessions } from './routes/sessions.ts'
 import { system } from './routes/system.ts'
 import { users } from './routes/users.ts'
+import { verify } from './routes/verify.ts'
 import { SettingsError } from './settings.ts'
 
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
@@ -27,7 +30,10 @@ export const app = factory
   .route('/', users)
   .route('/', sessions)
   .route('/', devices)
+  .route('/', keys)
+  .route('/', auditEvents)
   .route('/', device)
+  .route('/', verify)
   .route('/', classic)
   .route('/', system)
 

@@ -64,6 +64,10 @@ const schema = z.object({
   REGISTRATION: z.enum(['closed', 'open']),
   KEY_PREFIX: z.string().regex(KEY_PREFIX_PATTERN, 'must match [a-z][a-z0-9]{1,11}'),
   KEY_CHECK: z.enum(['on', 'off']),
+  KEY_CACHE_SECONDS: wholeNumber(1, 60),
+  KEY_STALE_SECONDS: wholeNumber(1, 3600),
+  D1_TIMEOUT_MS: wholeNumber(100, 30_000),
+  ACCEPT_IMPORTED_KEYS: z.enum(['true', 'false']),
   PASSWORD_HASH: z.enum(['scrypt', 'pbkdf2']),
   CORS_ORIGINS: origins,
   LOG_REQUESTS: z.enum(['changes', 'all']),
@@ -81,6 +85,13 @@ export type Settings = {
   readonly keyPrefix: string
   /** `off` is for a lost check secret: then the stored hash alone decides. */
   readonly keyCheck: 'on' | 'off'
+  /** How old a cached key may be while D1 answers: the bound on every revocation. */
+  readonly keyCacheSeconds: number
+  /** How old it may be while D1 fails. */
+  readonly keyStaleSeconds: number
+  readonly d1TimeoutMs: number
+  /** Whether secrets that another system made are looked up. */
+  readonly acceptImportedKeys: boolean
   readonly passwordAlgorithm: 'scrypt' | 'pbkdf2'
   /** Origins whose pages may call; none: CORS is off. */
   readonly corsOrigins: readonly string[]
@@ -124,12 +135,24 @@ function parseSettings(env: Env): Settings {
     registration: data.REGISTRATION,
     keyPrefix: data.KEY_PREFIX,
     keyCheck: data.KEY_CHECK,
+    keyCacheSeconds: data.KEY_CACHE_SECONDS,
+    keyStaleSeconds: data.KEY_STALE_SECONDS,
+    d1TimeoutMs: data.D1_TIMEOUT_MS,
+    acceptImportedKeys: data.ACCEPT_IMPORTED_KEYS === 'true',
     passwordAlgorithm: data.PASSWORD_HASH,
     corsOrigins: data.CORS_ORIGINS,
     logRequests: data.LOG_REQUESTS,
     signingKeys: data.SIGNING_KEYS,
     checkSecrets: data.KEY_CHECK_SECRETS,
   }
+}
+
+function wholeNumber(min: number, max: number) {
+  return z
+    .string()
+    .regex(/^\d{1,9}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
 }
 
 /** Text that holds JSON. The parser's own message would quote the secret. */

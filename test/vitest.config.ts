@@ -9,6 +9,7 @@ const root = new URL('..', import.meta.url).pathname
 export default defineConfig(async () => ({
   root,
   test: {
+    silent: 'passed-only',
     projects: [
       {
         root,
@@ -22,6 +23,10 @@ export default defineConfig(async () => ({
                 REGISTRATION: 'open',
                 KEY_PREFIX: 'lk',
                 KEY_CHECK: 'on',
+                KEY_CACHE_SECONDS: '10',
+                KEY_STALE_SECONDS: '300',
+                D1_TIMEOUT_MS: '2000',
+                ACCEPT_IMPORTED_KEYS: 'false',
                 PASSWORD_HASH: 'scrypt',
                 CORS_ORIGINS: '',
                 LOG_REQUESTS: 'changes',
@@ -36,7 +41,6 @@ export default defineConfig(async () => ({
           include: ['test/{unit,routes}/**/*.test.ts'],
           setupFiles: ['test/support/apply-migrations.ts'],
           testTimeout: 60_000,
-          silent: 'passed-only',
         },
       },
       {

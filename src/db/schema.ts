@@ -91,6 +91,8 @@ export const keySecrets = sqliteTable(
     createdAt: integer('created_at').notNull(),
     expiresAt: integer('expires_at'),
     revokedAt: integer('revoked_at'),
+    /** When its use after its end was put on record. */
+    retiredUseAt: integer('retired_use_at'),
   },
   (table) => [index('key_secrets_key').on(table.keyId)],
 )

@@ -1,15 +1,32 @@
 import { err, ok, type Result } from './result.ts'
+import { coversScopes } from './scopes.ts'
 
-/** A "no" to a presented credential. The words are the wire's (DESIGN: denial). */
-export type Denial = 'not_found' | 'revoked' | 'expired' | 'disabled'
+/** A "no" to a presented credential. The words are the wire's. */
+export type Denial =
+  | 'not_found'
+  | 'revoked'
+  | 'expired'
+  | 'disabled'
+  | 'insufficient_scope'
+  | 'rate_limited'
 
 /**
- * What the database knows of one secret, at one moment. Times are milliseconds since the epoch.
- * A secret without a policy is a tombstone: its key was deleted.
+ * What the database knows of one secret, at one moment: plain data, which may be kept and shared
+ * between requests. Times are milliseconds since the epoch.
  */
 export type KeySnapshot = {
-  readonly secret: { readonly expiresAt: number | null; readonly revokedAt: number | null }
+  readonly secret: SecretSnapshot
+  /** Whose it is, also when only a tombstone is left. */
+  readonly ownerId: string
+  /** Null on a tombstone: the key was deleted. */
   readonly policy: KeyPolicySnapshot | null
+}
+
+export type SecretSnapshot = {
+  readonly expiresAt: number | null
+  readonly revokedAt: number | null
+  /** Whether its use after its end is on record already. */
+  readonly isRetiredUseNoted: boolean
 }
 
 export type KeyPolicySnapshot = {
@@ -26,17 +43,22 @@ export type KeyPolicySnapshot = {
     readonly name: string
     readonly disabledAt: number | null
   }
-  readonly owner: { readonly id: string; readonly disabledAt: number | null }
+  readonly owner: {
+    readonly id: string
+    readonly role: 'user' | 'admin'
+    readonly disabledAt: number | null
+  }
 }
 
 /**
- * Decides whether a genuine secret is good now. What is final is said before what may pass:
- * revoked, then expired, then disabled. A key is valid until, and not at, its end.
+ * Decides whether a genuine secret is good now for all of the scopes. What is final is said before
+ * what may pass: revoked, expired, disabled, scope. A key is valid until, and not at, its end.
  */
 export function evaluateKey(
   snapshot: KeySnapshot,
+  scopes: readonly string[],
   now: number,
-): Result<KeyPolicySnapshot, Exclude<Denial, 'not_found'>> {
+): Result<KeyPolicySnapshot, 'revoked' | 'expired' | 'disabled' | 'insufficient_scope'> {
   const { secret, policy } = snapshot
   if (policy === null || secret.revokedAt !== null || policy.key.revokedAt !== null) {
     return err('revoked')
@@ -46,7 +68,15 @@ export function evaluateKey(
   if (key.disabledAt !== null || device.disabledAt !== null || owner.disabledAt !== null) {
     return err('disabled')
   }
-  return ok(policy)
+  return coversScopes(key.scopes, scopes) ? ok(policy) : err('insufficient_scope')
+}
+
+/** Whether a rotation ended the secret while its key lives on: somebody still holds the old one. */
+export function isRetiredSecret(snapshot: KeySnapshot, now: number): boolean {
+  const { secret, policy } = snapshot
+  if (policy === null || policy.key.revokedAt !== null) return false
+  if (hasEnded(policy.key.expiresAt, now)) return false
+  return secret.revokedAt !== null || hasEnded(secret.expiresAt, now)
 }
 
 function hasEnded(expiresAt: number | null, now: number): boolean {

@@ -56,6 +56,11 @@ export const PROBLEMS = {
     title: 'The credential is disabled',
     meaning: 'The key, its device or its owner is switched off, and can be switched on again.',
   },
+  'insufficient-scope': {
+    status: 403,
+    title: 'The credential does not cover this',
+    meaning: 'The key is good, but holds no scope for this request. WWW-Authenticate names it.',
+  },
   'wrong-password': {
     status: 403,
     title: 'The current password is wrong',
@@ -85,6 +90,18 @@ export const PROBLEMS = {
     status: 409,
     title: 'You have a device of that name',
     meaning: 'Device names are unique for each owner.',
+  },
+  'key-revoked': {
+    status: 409,
+    title: 'The key is revoked',
+    meaning: 'Revoking is final: a revoked key can be neither changed nor rotated.',
+  },
+  'overlap-running': {
+    status: 409,
+    title: 'A rotation of this key still overlaps',
+    meaning:
+      'Two secrets of the key are live. Wait for the older one to end, or rotate with ' +
+      'overlap_seconds 0, which ends both.',
   },
   'body-too-large': {
     status: 413,
@@ -135,5 +152,9 @@ export function problemOfDenial(denial: Denial): ProblemCode {
     case 'expired':
     case 'disabled':
       return denial
+    case 'insufficient_scope':
+      return 'insufficient-scope'
+    case 'rate_limited':
+      return 'rate-limited'
   }
 }

@@ -16,6 +16,8 @@ export type ProblemOptions = {
 
 /** Seconds that a client is asked to wait where nothing better is known. */
 export const RETRY_AFTER_SECONDS = 5
+/** The window of the platform's limiters, which do not tell when it ends. */
+const LIMIT_WINDOW_SECONDS = 60
 
 /** Answers with a problem document (RFC 9457). Every error body but the classic ones is one. */
 export function problem(c: AppContext, code: ProblemCode, options: ProblemOptions = {}): Response {
@@ -35,15 +37,24 @@ export function problem(c: AppContext, code: ProblemCode, options: ProblemOption
   )
 }
 
-/** Answers a denied credential. */
-export function denied(c: AppContext, denial: Denial): Response {
+/**
+ * Answers a denied credential.
+ * @param scopes what was asked for: named where that is what is missing (RFC 6750 §3.1)
+ */
+export function denied(c: AppContext, denial: Denial, scopes: readonly string[] = []): Response {
   noteDenial(c, denial)
-  return problem(c, problemOfDenial(denial))
+  const code = problemOfDenial(denial)
+  if (denial === 'insufficient_scope') {
+    const challenge = `Bearer realm="latchkey", error="insufficient_scope", scope="${scopes.join(' ')}"`
+    return problem(c, code, { headers: { 'WWW-Authenticate': challenge } })
+  }
+  return problem(c, code)
 }
 
 /** Notes for the log that a credential was refused: one that was made up is only counted. */
 export function noteDenial(c: AppContext, denial: Denial): void {
-  c.var.log.subject = denial === 'not_found' ? 'made-up' : 'denial'
+  const isGenuine = denial !== 'not_found' && denial !== 'rate_limited'
+  c.var.log.subject = isGenuine ? 'denial' : 'made-up'
 }
 
 /** Answers a request in which there is not exactly one credential of an accepted form. */
@@ -66,6 +77,7 @@ function problemType(c: AppContext, code: ProblemCode): string {
 
 function headersOf(code: ProblemCode, status: number): Record<string, string> {
   if (status === 401) return { 'WWW-Authenticate': challenge(code) }
+  if (status === 429) return { 'Retry-After': String(LIMIT_WINDOW_SECONDS) }
   if (status === 503) return { 'Retry-After': String(RETRY_AFTER_SECONDS) }
   return {}
 }

@@ -1,16 +1,16 @@
 import { type AppContext, factory } from '../http/env.ts'
 import { classicErrors } from '../http/middleware/classic-errors.ts'
+import { verifyPresented } from '../http/middleware/require-device.ts'
 import { requireUser } from '../http/middleware/require-user.ts'
-import { noteDenial, problem } from '../http/problem.ts'
+import { denied, noteDenial, problem } from '../http/problem.ts'
 import { isJson, validBody } from '../http/validate.ts'
 import { classicDevice, classicRegistration, classicSignIn } from '../schemas/classic.ts'
 import { checkIn } from '../services/check-ins.ts'
 import { createDevice } from '../services/devices.ts'
 import { signIn } from '../services/sessions.ts'
 import { registerUser } from '../services/users.ts'
-import { verifySecret } from '../services/verify.ts'
 import { changeOf } from './change.ts'
-import { mayTryPassword, PASSWORD_RETRY } from './password-door.ts'
+import { mayTryPassword } from './password-door.ts'
 import { userAgentOf } from './sessions.ts'
 
 const INVALID_CREDENTIALS = {
@@ -35,9 +35,7 @@ export const classic = factory
     const { settings } = c.var
     if (settings.registration === 'closed') return problem(c, 'registration-closed')
     const input = c.req.valid('json')
-    if (!(await mayTryPassword(c, input.username))) {
-      return problem(c, 'rate-limited', { headers: PASSWORD_RETRY })
-    }
+    if (!(await mayTryPassword(c, input.username))) return problem(c, 'rate-limited')
     const registered = await registerUser(changeOf(c, null), input, settings.passwordAlgorithm)
     return registered.ok
       ? c.json({ message: 'User created successfully.' }, 201)
@@ -48,9 +46,7 @@ export const classic = factory
     const body = classicSignIn.safeParse(await c.req.json())
     if (!body.success) return c.json(INVALID_CREDENTIALS, 401)
     const { username, password } = body.data
-    if (!(await mayTryPassword(c, username))) {
-      return problem(c, 'rate-limited', { headers: PASSWORD_RETRY })
-    }
+    if (!(await mayTryPassword(c, username))) return problem(c, 'rate-limited')
     const input = { username, password, userAgent: userAgentOf(c) }
     const opened = await signIn(changeOf(c, null), input, c.var.settings)
     if (opened.ok) {
@@ -83,11 +79,9 @@ export const classic = factory
     const presented = 'api_key' in body ? body.api_key : undefined
     if (typeof presented !== 'string') return c.json(INVALID_API_KEY, 403)
 
-    const { settings, now } = c.var
-    const verified = await verifySecret(c.env.DB, presented, settings, now)
-    c.var.log.deviceId = verified.policy?.device.id
-    c.var.log.keyId = verified.policy?.key.id
+    const verified = await verifyPresented(c, presented)
     if (!verified.valid) {
+      if (verified.denial === 'rate_limited') return denied(c, 'rate_limited')
       noteDenial(c, verified.denial)
       return c.json(INVALID_API_KEY, 403)
     }

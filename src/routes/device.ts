@@ -3,25 +3,26 @@ import { requireDevice } from '../http/middleware/require-device.ts'
 import { validBody } from '../http/validate.ts'
 import { checkIn as checkInBody } from '../schemas/devices.ts'
 import { checkIn } from '../services/check-ins.ts'
+import { optionalTimestamp, timestamp } from './present.ts'
 
 /** What a device calls with its own key. */
 export const device = factory
   .createApp()
   .get('/v1/device', requireDevice(), (c) => {
-    const { device, key } = c.var
+    const { device, key, owner } = c.var
     return c.json({
       device: { id: device.id, name: device.name },
-      owner: { id: device.ownerId },
+      owner: { id: owner.id },
       key: {
         id: key.id,
         name: key.name,
         scopes: key.scopes,
-        expires_at: key.expiresAt === null ? null : new Date(key.expiresAt).toISOString(),
+        expires_at: optionalTimestamp(key.expiresAt),
       },
     })
   })
   .post('/v1/device/check-ins', requireDevice(), validBody(checkInBody), async (c) => {
     const { report } = c.req.valid('json')
     const { receivedAt } = await checkIn(c.env.DEVICE_STATE, c.var.device.id, report)
-    return c.json({ received_at: new Date(receivedAt).toISOString() }, 201)
+    return c.json({ received_at: timestamp(receivedAt) }, 201)
   })

@@ -2,7 +2,6 @@ import { factory } from '../http/env.ts'
 import { requireUser } from '../http/middleware/require-user.ts'
 import { problem } from '../http/problem.ts'
 import { validBody, validQuery } from '../http/validate.ts'
-import { cursorAfter } from '../schemas/common.ts'
 import { deviceChange, deviceCreation, deviceQuery } from '../schemas/devices.ts'
 import { lastCheckIn } from '../services/check-ins.ts'
 import {
@@ -14,19 +13,21 @@ import {
   updateDevice,
 } from '../services/devices.ts'
 import { changeOf } from './change.ts'
-import { presentKey } from './present-key.ts'
+import { keyInputOf } from './key-input.ts'
+import { nextCursor, optionalTimestamp, presentKey, timestamp } from './present.ts'
 
 /** A user's devices. Another's device and one that is not there are the same 404. */
 export const devices = factory
   .createApp()
   .post('/v1/devices', requireUser(), validBody(deviceCreation), async (c) => {
-    const { user, settings } = c.var
-    const input = c.req.valid('json')
+    const { user, settings, now } = c.var
+    const { key: policy, ...fields } = c.req.valid('json')
+    const input = { ...fields, key: keyInputOf(policy, now) }
     const created = await createDevice(changeOf(c, user.id), user.id, input, settings)
     if (!created.ok) return problem(c, 'device-name-taken')
     const { device, key, secret } = created.value
     c.var.log.deviceId = device.id
-    const body = { device: present(device), key: presentKey(key), api_key: secret }
+    const body = { device: present(device), key: presentKey(key, now), api_key: secret }
     return c.json(body, 201, { Location: `${settings.publicUrl}/v1/devices/${device.id}` })
   })
   .get('/v1/devices', requireUser(), validQuery(deviceQuery), async (c) => {
@@ -36,7 +37,7 @@ export const devices = factory
     const last = page.hasMore ? page.devices.at(-1) : undefined
     return c.json({
       items: page.devices.map(present),
-      next_cursor: last === undefined ? null : cursorAfter({ at: last.createdAt, id: last.id }),
+      next_cursor: nextCursor(last && { at: last.createdAt, id: last.id }),
     })
   })
   .get('/v1/devices/:id', requireUser(), async (c) => {
@@ -45,7 +46,7 @@ export const devices = factory
     const last = await lastCheckIn(c.env.DEVICE_STATE, device.id)
     return c.json({
       ...present(device),
-      last_seen_at: last === undefined ? null : new Date(last.seenAt).toISOString(),
+      last_seen_at: optionalTimestamp(last?.seenAt ?? null),
       last_report: last?.report ?? null,
     })
   })
@@ -71,7 +72,7 @@ function present(device: Device) {
     name: device.name,
     metadata: device.metadata,
     enabled: device.disabledAt === null,
-    created_at: new Date(device.createdAt).toISOString(),
-    updated_at: new Date(device.updatedAt).toISOString(),
+    created_at: timestamp(device.createdAt),
+    updated_at: timestamp(device.updatedAt),
   }
 }

@@ -1,9 +1,6 @@
 import { clientIp } from '../http/client-ip.ts'
 import type { AppContext } from '../http/env.ts'
-import { chargePasswordAttempt, PASSWORD_WINDOW_SECONDS } from '../services/password-limit.ts'
-
-/** The header of a refused password attempt: the limiter's window, since it tells no more. */
-export const PASSWORD_RETRY = { 'Retry-After': String(PASSWORD_WINDOW_SECONDS) }
+import { chargePasswordAttempt } from '../services/password-limit.ts'
 
 /** Charges this request's password attempt. Every door that hashes calls it before it does. */
 export async function mayTryPassword(c: AppContext, username: string): Promise<boolean> {

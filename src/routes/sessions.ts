@@ -13,7 +13,8 @@ import {
   signIn,
 } from '../services/sessions.ts'
 import { changeOf } from './change.ts'
-import { mayTryPassword, PASSWORD_RETRY } from './password-door.ts'
+import { mayTryPassword } from './password-door.ts'
+import { timestamp } from './present.ts'
 
 /** How much of a User-Agent a session remembers. */
 const USER_AGENT_MAX_CHARACTERS = 256
@@ -23,9 +24,7 @@ export const sessions = factory
   .createApp()
   .post('/v1/sessions', validBody(signInBody), async (c) => {
     const { username, password } = c.req.valid('json')
-    if (!(await mayTryPassword(c, username))) {
-      return problem(c, 'rate-limited', { headers: PASSWORD_RETRY })
-    }
+    if (!(await mayTryPassword(c, username))) return problem(c, 'rate-limited')
     const input = { username, password, userAgent: userAgentOf(c) }
     const opened = await signIn(changeOf(c, null), input, c.var.settings)
     if (opened.ok) return c.json(presentTokens(c, opened.value), 201)
@@ -76,8 +75,8 @@ function present(session: Session, currentId: string) {
     current: session.id === currentId,
     ip: session.ip,
     user_agent: session.userAgent,
-    created_at: new Date(session.createdAt).toISOString(),
-    refreshed_at: new Date(session.refreshedAt).toISOString(),
-    expires_at: new Date(session.expiresAt).toISOString(),
+    created_at: timestamp(session.createdAt),
+    refreshed_at: timestamp(session.refreshedAt),
+    expires_at: timestamp(session.expiresAt),
   }
 }

@@ -5,7 +5,8 @@ import { validBody } from '../http/validate.ts'
 import { accountDeletion, passwordChange, registration } from '../schemas/users.ts'
 import { changePassword, deleteUser, registerUser, type User } from '../services/users.ts'
 import { changeOf } from './change.ts'
-import { mayTryPassword, PASSWORD_RETRY } from './password-door.ts'
+import { mayTryPassword } from './password-door.ts'
+import { timestamp } from './present.ts'
 
 /** Accounts: registration, and what a signed-in user does with their own. */
 export const users = factory
@@ -14,9 +15,7 @@ export const users = factory
     const { settings } = c.var
     if (settings.registration === 'closed') return problem(c, 'registration-closed')
     const { username, password } = c.req.valid('json')
-    if (!(await mayTryPassword(c, username))) {
-      return problem(c, 'rate-limited', { headers: PASSWORD_RETRY })
-    }
+    if (!(await mayTryPassword(c, username))) return problem(c, 'rate-limited')
     const input = { username, password }
     const registered = await registerUser(changeOf(c, null), input, settings.passwordAlgorithm)
     if (!registered.ok) return problem(c, 'username-taken')
@@ -26,9 +25,7 @@ export const users = factory
   .get('/v1/me', requireUser(), (c) => c.json(presentUser(c.var.user)))
   .patch('/v1/me', requireUser(), validBody(passwordChange), async (c) => {
     const { user, settings } = c.var
-    if (!(await mayTryPassword(c, user.username))) {
-      return problem(c, 'rate-limited', { headers: PASSWORD_RETRY })
-    }
+    if (!(await mayTryPassword(c, user.username))) return problem(c, 'rate-limited')
     const { current_password: current, password: next } = c.req.valid('json')
     const changed = await changePassword(
       changeOf(c, user.id),
@@ -40,9 +37,7 @@ export const users = factory
   })
   .delete('/v1/me', requireUser(), validBody(accountDeletion), async (c) => {
     const { user } = c.var
-    if (!(await mayTryPassword(c, user.username))) {
-      return problem(c, 'rate-limited', { headers: PASSWORD_RETRY })
-    }
+    if (!(await mayTryPassword(c, user.username))) return problem(c, 'rate-limited')
     const { current_password: password } = c.req.valid('json')
     const deleted = await deleteUser(changeOf(c, user.id), user.id, password)
     return deleted.ok ? c.body(null, 204) : problem(c, 'wrong-password')
@@ -53,6 +48,6 @@ function presentUser(user: User) {
     id: user.id,
     username: user.username,
     role: user.role,
-    created_at: new Date(user.createdAt).toISOString(),
+    created_at: timestamp(user.createdAt),
   }
 }

@@ -1,13 +1,12 @@
 import * as z from 'zod'
 import { NAME_MAX_CHARACTERS } from '../domain/names.ts'
 import { jsonObject, name, pageQuery } from './common.ts'
-
-export const keyPolicy = z.strictObject({ name: name.optional() })
+import { keyPolicy } from './keys.ts'
 
 export const deviceCreation = z.strictObject({
   name,
   metadata: jsonObject.default({}),
-  key: keyPolicy.default({}),
+  key: keyPolicy.prefault({}),
 })
 
 export const deviceChange = z.strictObject({

@@ -23,6 +23,11 @@ export type AuditAction =
   | 'device.created'
   | 'device.updated'
   | 'device.deleted'
+  | 'key.created'
+  | 'key.updated'
+  | 'key.revoked'
+  | 'key.rotated'
+  | 'key.retired_secret_used'
 
 export type AuditEntry = {
   readonly action: AuditAction

@@ -4,10 +4,13 @@ import { openDatabase, type Database } from '../db/client.ts'
 import { violatedUniqueColumn } from '../db/errors.ts'
 import { devices } from '../db/schema.ts'
 import { err, ok, type Result } from '../domain/result.ts'
+import { keyCache } from '../edge/key-cache.ts'
 import type { Settings } from '../settings.ts'
 import { recordAudit, type Change } from './change.ts'
+import { disabledAtFor, enabledIn } from './enabled.ts'
+import type { Key } from './find-keys.ts'
 import { removeDevices } from './device-removal.ts'
-import { prepareKey, type Key, type KeyInput } from './keys.ts'
+import { type KeyInput, policyOf, prepareKey } from './keys.ts'
 
 export type Device = {
   readonly id: string
@@ -48,7 +51,13 @@ export async function createDevice(
     updatedAt: now,
     disabledAt: null,
   }
-  const { key, secret, statements } = await prepareKey(db, now, device.id, input.key, settings)
+  const { key, secret, statements } = await prepareKey(
+    db,
+    now,
+    { userId, deviceId: device.id },
+    input.key,
+    settings,
+  )
   try {
     await db.batch([
       db.insert(devices).values({ ...device, userId, metadata: JSON.stringify(device.metadata) }),
@@ -58,7 +67,7 @@ export async function createDevice(
         userId,
         deviceId: device.id,
         keyId: key.id,
-        after: { name: device.name, metadata: device.metadata, key: { name: key.name } },
+        after: { name: device.name, metadata: device.metadata, key: policyOf(key) },
       }),
     ])
   } catch (thrown) {
@@ -106,16 +115,18 @@ export async function findDevice(
   return await selectDevice(openDatabase(database), ownDevice(userId, deviceId))
 }
 
+export type DeviceChange = {
+  readonly name?: string | undefined
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined
+  readonly enabled?: boolean | undefined
+}
+
 /** Changes what is given and leaves the rest. */
 export async function updateDevice(
   change: Change,
   userId: string,
   deviceId: string,
-  input: {
-    readonly name?: string | undefined
-    readonly metadata?: Readonly<Record<string, unknown>> | undefined
-    readonly enabled?: boolean | undefined
-  },
+  input: DeviceChange,
 ): Promise<Result<Device, 'not_found' | 'device_name_taken'>> {
   const db = openDatabase(change.database)
   const own = ownDevice(userId, deviceId)
@@ -127,7 +138,9 @@ export async function updateDevice(
   const fields = {
     ...(name === undefined ? {} : { name }),
     ...(metadata === undefined ? {} : { metadata: JSON.stringify(metadata) }),
-    ...(enabled === undefined ? {} : { disabledAt: switchedAt(enabled, change.now) }),
+    ...(enabled === undefined
+      ? {}
+      : { disabledAt: disabledAtFor(enabled, devices.disabledAt, change.now) }),
   }
   try {
     const [, updated] = await db.batch([
@@ -154,6 +167,9 @@ export async function updateDevice(
   } catch (thrown) {
     if (violatedUniqueColumn(thrown) === 'devices.user_id') return err('device_name_taken')
     throw thrown
+  } finally {
+    // Also after a failure: a commit whose answer was lost is a commit.
+    keyCache.forget(deviceId)
   }
 }
 
@@ -165,22 +181,26 @@ export async function deleteDevice(
 ): Promise<Result<void, 'not_found'>> {
   const db = openDatabase(change.database)
   const own = ownDevice(userId, deviceId)
-  const [, , , , deleted] = await db.batch([
-    recordAudit(
-      db,
-      change,
-      {
-        action: 'device.deleted',
-        userId,
-        deviceId,
-        before: sql`(select json_object('name', ${devices.name}, 'metadata',
+  try {
+    const [, , , , deleted] = await db.batch([
+      recordAudit(
+        db,
+        change,
+        {
+          action: 'device.deleted',
+          userId,
+          deviceId,
+          before: sql`(select json_object('name', ${devices.name}, 'metadata',
           json(${devices.metadata})) from ${devices} where ${own})`,
-      },
-      sql`exists (select 1 from ${devices} where ${own})`,
-    ),
-    ...removeDevices(db, change.now, userId, own),
-  ])
-  return deleted.length > 0 ? ok(undefined) : err('not_found')
+        },
+        sql`exists (select 1 from ${devices} where ${own})`,
+      ),
+      ...removeDevices(db, change.now, userId, own),
+    ])
+    return deleted.length > 0 ? ok(undefined) : err('not_found')
+  } finally {
+    keyCache.forget(deviceId)
+  }
 }
 
 /** The owner is part of every predicate: another's device is one that is not there. */
@@ -200,19 +220,12 @@ function isAfter(position: { at: number; id: string }): SQL | undefined {
   )
 }
 
-/** When something was switched off, keeping the first time if it already was. */
-function switchedAt(enabled: boolean, now: number): SQL | null {
-  return enabled ? null : sql`coalesce(${devices.disabledAt}, ${now})`
-}
-
 /** The changed fields as they are in the row, in the words of the wire. */
-function stateBefore(input: Parameters<typeof updateDevice>[3]): SQL {
+function stateBefore(input: DeviceChange): SQL {
   const fields = [
     ...(input.name === undefined ? [] : [sql`'name', ${devices.name}`]),
     ...(input.metadata === undefined ? [] : [sql`'metadata', json(${devices.metadata})`]),
-    ...(input.enabled === undefined
-      ? []
-      : [sql`'enabled', json(iif(${devices.disabledAt} is null, 'true', 'false'))`]),
+    ...(input.enabled === undefined ? [] : [sql`'enabled', ${enabledIn(devices.disabledAt)}`]),
   ]
   return sql`json_object(${sql.join(fields, sql`, `)})`
 }

@@ -1,40 +1,183 @@
-import { makeSecret } from '../crypto/secrets.ts'
+import { and, eq, isNull, type SQL, sql } from 'drizzle-orm'
 import { newId } from '../crypto/ids.ts'
-import type { Database } from '../db/client.ts'
-import { apiKeys, keySecrets } from '../db/schema.ts'
+import { makeSecret } from '../crypto/secrets.ts'
+import { openDatabase, type Database } from '../db/client.ts'
+import { apiKeys, devices, keySecrets } from '../db/schema.ts'
+import { err, ok, type Result } from '../domain/result.ts'
+import { keyCache } from '../edge/key-cache.ts'
 import type { Settings } from '../settings.ts'
+import { recordAudit, type Change } from './change.ts'
+import { disabledAtFor, enabledIn } from './enabled.ts'
+import { findKey, ownKey, type Key, type KeyPath } from './find-keys.ts'
 
-/** A key as its owner sees it. Times are milliseconds. */
-export type Key = {
-  readonly id: string
-  readonly name: string
-  readonly hint: string
-  readonly createdAt: number
+/** What a caller may set of a key. An absent field is left as it is, or gets its default. */
+export type KeyInput = {
+  readonly name?: string | undefined
+  readonly scopes?: readonly string[] | undefined
+  /** Milliseconds; null: none. */
+  readonly expiresAt?: number | null | undefined
 }
 
-export type KeyInput = { readonly name?: string | undefined }
+export type KeyChange = KeyInput & { readonly enabled?: boolean | undefined }
 
-/** A new key with its first secret, and the statements that keep it, for a batch. */
+/**
+ * A new key with its first secret, and the statements that keep both, for a batch. They do nothing
+ * unless the device is there and the user's, so they may follow its making in the same batch.
+ */
 export async function prepareKey(
   db: Database,
   now: number,
-  deviceId: string,
+  owner: { readonly userId: string; readonly deviceId: string },
   input: KeyInput,
   settings: Settings,
 ) {
-  const made = await makeSecret(settings.keyPrefix, settings.checkSecrets)
-  const { hash, hint, checkId } = made
-  const key: Key = { id: newId('key'), name: input.name ?? 'default', hint, createdAt: now }
+  const { secret, hash, hint, checkId } = await makeSecret(
+    settings.keyPrefix,
+    settings.checkSecrets,
+  )
+  const { userId, deviceId } = owner
+  const key: Key = {
+    id: newId('key'),
+    deviceId,
+    name: input.name ?? 'default',
+    scopes: input.scopes ?? [],
+    createdAt: now,
+    updatedAt: now,
+    expiresAt: input.expiresAt ?? null,
+    disabledAt: null,
+    revokedAt: null,
+    revokedReason: null,
+    secrets: [{ hint, createdAt: now, expiresAt: null }],
+  }
   const statements = [
-    db.insert(apiKeys).values({
-      id: key.id,
-      deviceId,
-      name: key.name,
-      scopes: '[]',
-      createdAt: now,
-      updatedAt: now,
-    }),
-    db.insert(keySecrets).values({ hash, keyId: key.id, hint, checkId, createdAt: now }),
+    db
+      .insert(apiKeys)
+      .select(
+        sql`select ${key.id}, ${devices.id}, ${key.name}, ${JSON.stringify(key.scopes)}, ${now},
+          ${now}, ${key.expiresAt}, null, null, null from ${devices}
+          where ${and(eq(devices.id, deviceId), eq(devices.userId, userId))}`,
+      )
+      .returning({ id: apiKeys.id }),
+    db.insert(keySecrets).select(
+      sql`select ${hash}, ${apiKeys.id}, null, ${hint}, ${checkId}, 0, ${now}, null, null, null
+          from ${apiKeys} where ${eq(apiKeys.id, key.id)}`,
+    ),
   ] as const
-  return { key, secret: made.secret, statements }
+  return { key, secret, statements }
+}
+
+/** Gives a device another key. The secret is in the result and nowhere else. */
+export async function createKey(
+  change: Change,
+  owner: { readonly userId: string; readonly deviceId: string },
+  input: KeyInput,
+  settings: Settings,
+): Promise<Result<{ key: Key; secret: string }, 'not_found'>> {
+  const db = openDatabase(change.database)
+  const { key, secret, statements } = await prepareKey(db, change.now, owner, input, settings)
+  const [inserted] = await db.batch([
+    ...statements,
+    recordAudit(
+      db,
+      change,
+      {
+        action: 'key.created',
+        userId: owner.userId,
+        deviceId: owner.deviceId,
+        keyId: key.id,
+        after: policyOf(key),
+      },
+      sql`exists (select 1 from ${apiKeys} where ${apiKeys.id} = ${key.id})`,
+    ),
+  ])
+  return inserted.length > 0 ? ok({ key, secret }) : err('not_found')
+}
+
+/** Changes what is given of a key's policy and leaves the rest; its secrets are not touched. */
+export async function updateKey(
+  change: Change,
+  path: KeyPath,
+  input: KeyChange,
+): Promise<Result<Key, 'not_found' | 'key_revoked'>> {
+  const db = openDatabase(change.database)
+  const { name, scopes, expiresAt, enabled } = input
+  const fields = {
+    ...(name === undefined ? {} : { name }),
+    ...(scopes === undefined ? {} : { scopes: JSON.stringify(scopes) }),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...(enabled === undefined
+      ? {}
+      : { disabledAt: disabledAtFor(enabled, apiKeys.disabledAt, change.now) }),
+  }
+  const changeable = and(ownKey(path), isNull(apiKeys.revokedAt))
+  if (Object.keys(fields).length > 0) {
+    const audit = {
+      action: 'key.updated',
+      ...path,
+      before: sql`(select ${stateBefore(input)} from ${apiKeys} where ${changeable})`,
+      after: wireFields(input),
+    } as const
+    try {
+      await db.batch([
+        recordAudit(db, change, audit, sql`exists (select 1 from ${apiKeys} where ${changeable})`),
+        db
+          .update(apiKeys)
+          .set({ ...fields, updatedAt: change.now })
+          .where(changeable),
+      ])
+    } finally {
+      // Also after a failure: a commit whose answer was lost is a commit.
+      keyCache.forget(path.keyId)
+    }
+  }
+  const key = await findKey(change.database, path, change.now)
+  if (key === undefined) return err('not_found')
+  return key.revokedAt === null ? ok(key) : err('key_revoked')
+}
+
+/** Ends a key for good. Ending it again changes nothing and is no error. */
+export async function revokeKey(change: Change, path: KeyPath): Promise<Result<void, 'not_found'>> {
+  const db = openDatabase(change.database)
+  const own = ownKey(path)
+  const live = and(own, isNull(apiKeys.revokedAt))
+  try {
+    const [, , found] = await db.batch([
+      recordAudit(
+        db,
+        change,
+        { action: 'key.revoked', ...path },
+        sql`exists (select 1 from ${apiKeys} where ${live})`,
+      ),
+      db
+        .update(apiKeys)
+        .set({ revokedAt: change.now, revokedReason: 'owner', updatedAt: change.now })
+        .where(live),
+      db.select({ id: apiKeys.id }).from(apiKeys).where(own),
+    ])
+    return found.length > 0 ? ok(undefined) : err('not_found')
+  } finally {
+    keyCache.forget(path.keyId)
+  }
+}
+
+/** A key's policy in the words of the audit; times stay numbers there. */
+export function policyOf(key: Key): Record<string, unknown> {
+  const [secret] = key.secrets
+  return { name: key.name, scopes: key.scopes, expires_at: key.expiresAt, hint: secret?.hint }
+}
+
+function wireFields(input: KeyChange): Record<string, unknown> {
+  const { name, scopes, expiresAt, enabled } = input
+  return { name, scopes, expires_at: expiresAt, enabled }
+}
+
+/** The changed fields as they are in the row, in the words of the wire. */
+function stateBefore(input: KeyChange): SQL {
+  const fields = [
+    ...(input.name === undefined ? [] : [sql`'name', ${apiKeys.name}`]),
+    ...(input.scopes === undefined ? [] : [sql`'scopes', json(${apiKeys.scopes})`]),
+    ...(input.expiresAt === undefined ? [] : [sql`'expires_at', ${apiKeys.expiresAt}`]),
+    ...(input.enabled === undefined ? [] : [sql`'enabled', ${enabledIn(apiKeys.disabledAt)}`]),
+  ]
+  return sql`json_object(${sql.join(fields, sql`, `)})`
 }

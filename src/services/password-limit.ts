@@ -4,9 +4,6 @@ import { limitedNetwork } from '../domain/ip.ts'
 /** The two limiters that stand before every password hash. */
 export type PasswordLimiters = Pick<Env, 'PASSWORD_LIMITER_IP' | 'PASSWORD_LIMITER_USERNAME'>
 
-/** How long both limiters' windows are. */
-export const PASSWORD_WINDOW_SECONDS = 60
-
 /**
  * Charges one password attempt: 60 a minute for an IP, 10 a minute for a username from that IP.
  * A hash blocks the isolate for some 150 ms, so this comes first. Callers without an address

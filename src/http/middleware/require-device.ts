@@ -1,12 +1,15 @@
-import { createMiddleware } from 'hono/factory'
 import type { HonoRequest } from 'hono'
-import { verifySecret } from '../../services/verify.ts'
+import { createMiddleware } from 'hono/factory'
+import { isLiteralScope } from '../../domain/scopes.ts'
+import type { Caller } from '../../services/unknown-secrets.ts'
+import { type Verification, verifyKey, type VerifyWorld } from '../../services/verify.ts'
+import { clientIp } from '../client-ip.ts'
 import { readDeviceCredential } from '../credential.ts'
-import type { AppEnv } from '../env.ts'
+import type { AppContext, AppEnv } from '../env.ts'
 import { denied, refusedCredential } from '../problem.ts'
 import { isJson } from '../validate.ts'
 
-export type CallingDevice = { readonly id: string; readonly name: string; readonly ownerId: string }
+export type CallingDevice = { readonly id: string; readonly name: string }
 
 export type CallingKey = {
   readonly id: string
@@ -15,9 +18,15 @@ export type CallingKey = {
   readonly expiresAt: number | null
 }
 
-export type DeviceEnv = AppEnv & { Variables: { device: CallingDevice; key: CallingKey } }
+export type DeviceOwner = { readonly id: string; readonly role: 'user' | 'admin' }
+
+export type DeviceEnv = AppEnv & {
+  Variables: { device: CallingDevice; key: CallingKey; owner: DeviceOwner }
+}
 
 export type RequireDeviceOptions = {
+  /** Literal scopes, all of which the key must cover. */
+  readonly scopes?: readonly string[]
   /** Also take the credential from the JSON body's `api_key`. Off unless asked for. */
   readonly body?: boolean
 }
@@ -25,27 +34,55 @@ export type RequireDeviceOptions = {
 /**
  * Lets in devices that present a good secret. Put it before any route of your own:
  *
- *     app.get('/telemetry', requireDevice(), (c) => c.json({ hello: c.var.device.name }))
+ *     app.post('/telemetry', requireDevice({ scopes: ['telemetry:write'] }), (c) =>
+ *       c.json({ hello: c.var.device.name }),
+ *     )
  *
- * A made-up secret is refused without I/O; a genuine one is found with one read.
+ * A made-up secret is refused without I/O; a genuine one is found in memory, or with one read.
+ * @throws TypeError when a scope is none that can be asked for
  */
 export function requireDevice(options: RequireDeviceOptions = {}) {
-  const takesBody = options.body ?? false
+  const { scopes = [], body: takesBody = false } = options
+  const malformed = scopes.find((scope) => !isLiteralScope(scope))
+  if (malformed !== undefined) throw new TypeError(`not a scope to ask for: ${malformed}`)
+
   return createMiddleware<DeviceEnv>(async function requireDevice(c, next) {
     const field = takesBody ? await readApiKeyField(c.req) : undefined
     const presented = readDeviceCredential(c.req.raw.headers, field)
     if (!presented.ok) return refusedCredential(c, presented.reason)
 
-    const { settings, now } = c.var
-    const verified = await verifySecret(c.env.DB, presented.value, settings, now)
-    c.var.log.deviceId = verified.policy?.device.id
-    c.var.log.keyId = verified.policy?.key.id
-    if (!verified.valid) return denied(c, verified.denial)
+    const verified = await verifyPresented(c, presented.value, scopes)
+    if (!verified.valid) return denied(c, verified.denial, scopes)
     const { device, key, owner } = verified.policy
-    c.set('device', { id: device.id, name: device.name, ownerId: owner.id })
-    c.set('key', { id: key.id, name: key.name, scopes: key.scopes, expiresAt: key.expiresAt })
+    c.set('device', device)
+    c.set('key', key)
+    c.set('owner', owner)
     return await next()
   })
+}
+
+/** Verifies what this request's own caller presents, and notes for the log whose it is. */
+export async function verifyPresented(
+  c: AppContext,
+  presented: string,
+  scopes: readonly string[] = [],
+): Promise<Verification> {
+  const verified = await verifyKey(worldOf(c), { presented, scopes, caller: callerOf(c) })
+  c.var.log.deviceId = verified.policy?.device.id
+  c.var.log.keyId = verified.policy?.key.id
+  return verified
+}
+
+export function worldOf(c: AppContext): VerifyWorld {
+  return { database: c.env.DB, settings: c.var.settings, now: c.var.now }
+}
+
+export function callerOf(c: AppContext): Caller {
+  return {
+    ip: clientIp(c) ?? null,
+    requestId: c.var.requestId,
+    limiter: c.env.UNKNOWN_SECRET_LIMITER,
+  }
 }
 
 /** Hono keeps the parsed body, so the route can still read it. What is not JSON holds no field. */

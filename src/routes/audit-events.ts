@@ -1,0 +1,37 @@
+import { factory } from '../http/env.ts'
+import { requireUser } from '../http/middleware/require-user.ts'
+import { validQuery } from '../http/validate.ts'
+import { pageQuery } from '../schemas/common.ts'
+import { type AuditEvent, listAuditEvents } from '../services/audit-events.ts'
+import { nextCursor, timestamp } from './present.ts'
+
+/** What happened to what is the caller's, newest first. */
+export const auditEvents = factory
+  .createApp()
+  .get('/v1/audit-events', requireUser(), validQuery(pageQuery), async (c) => {
+    const { limit, cursor } = c.req.valid('query')
+    const page = await listAuditEvents(c.env.DB, c.var.user.id, { limit, after: cursor })
+    const last = page.hasMore ? page.events.at(-1) : undefined
+    return c.json({ items: page.events.map(present), next_cursor: nextCursor(last) })
+  })
+
+function present(event: AuditEvent) {
+  return {
+    id: event.id,
+    at: timestamp(event.at),
+    action: event.action,
+    actor: event.actor,
+    device_id: event.deviceId,
+    key_id: event.keyId,
+    ip: event.ip,
+    request_id: event.requestId,
+    before: presentFields(event.before),
+    after: presentFields(event.after),
+  }
+}
+
+/** Times are numbers in the record and RFC 3339 on the wire. */
+function presentFields(fields: Record<string, unknown> | null) {
+  if (fields === null || typeof fields['expires_at'] !== 'number') return fields
+  return { ...fields, expires_at: timestamp(fields['expires_at']) }
+}

@@ -1,0 +1,15 @@
+import type * as z from 'zod'
+import type { keyPolicy } from '../schemas/keys.ts'
+import type { KeyInput } from '../services/keys.ts'
+
+type KeyPolicy = z.output<typeof keyPolicy>
+
+/** The wire's key policy in the services' words: one expiry, in milliseconds. */
+export function keyInputOf(policy: KeyPolicy, now: number): KeyInput {
+  const { name, scopes, expires_at: expiresAt, expires_in: expiresIn } = policy
+  return {
+    name,
+    scopes,
+    expiresAt: expiresIn === undefined ? expiresAt : now + expiresIn * 1000,
+  }
+}

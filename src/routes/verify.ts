@@ -1,0 +1,21 @@
+import { VERIFY_OWN, verifierReach } from '../domain/scopes.ts'
+import { factory } from '../http/env.ts'
+import { callerOf, requireDevice, worldOf } from '../http/middleware/require-device.ts'
+import { denied, problem } from '../http/problem.ts'
+import { validBody } from '../http/validate.ts'
+import { verifyRequest } from '../schemas/verify.ts'
+import { verifyFor } from '../services/verify-for.ts'
+
+/** A backend asks: is this key good? Every decision is a 200; errors are the verifier's own. */
+export const verify = factory
+  .createApp()
+  .post('/v1/keys/verify', requireDevice(), validBody(verifyRequest), async (c) => {
+    const { key, owner } = c.var
+    const reach = verifierReach(key.scopes, owner.role)
+    if (reach === undefined) return denied(c, 'insufficient_scope', [VERIFY_OWN])
+    const { api_key: presented, scopes, fresh } = c.req.valid('json')
+    const ownerId = reach === 'own' ? owner.id : undefined
+    const request = { presented, scopes, fresh, caller: callerOf(c) }
+    const result = await verifyFor(ownerId, worldOf(c), request)
+    return result.code === 'rate_limited' ? problem(c, 'rate-limited') : c.json(result)
+  })

@@ -1,0 +1,57 @@
+import * as z from 'zod'
+import { isHoldableScope, SCOPE_MAX_CHARACTERS, SCOPES_MAX } from '../domain/scopes.ts'
+import { name, pageQuery } from './common.ts'
+
+/** Ten years, of 365 days. */
+export const EXPIRES_IN_MAX_SECONDS = 315_360_000
+/** Thirty days. */
+export const OVERLAP_MAX_SECONDS = 2_592_000
+
+const scope = z
+  .string()
+  .refine(
+    isHoldableScope,
+    `must be segments of letters, digits, _ . - joined by : (at most ${SCOPE_MAX_CHARACTERS} ` +
+      'characters); * may be the last segment; of keys: there are keys:verify and keys:verify-all',
+  )
+
+const policyFields = {
+  name: name.optional(),
+  scopes: z
+    .array(scope)
+    .max(SCOPES_MAX)
+    .transform((scopes) => [...new Set(scopes)])
+    .optional(),
+  /** RFC 3339, in the future. Null: none. */
+  expires_at: z.iso
+    .datetime({ offset: true })
+    .transform((text) => Date.parse(text))
+    .refine((time) => time > Date.now(), 'must be in the future')
+    .nullable()
+    .optional(),
+  expires_in: z.int().min(1).max(EXPIRES_IN_MAX_SECONDS).optional(),
+}
+
+type Expiries = { expires_at?: unknown; expires_in?: unknown }
+
+const hasOneExpiry = (policy: Expiries) =>
+  policy.expires_at === undefined || policy.expires_in === undefined
+
+const TWO_EXPIRIES = {
+  path: ['expires_in'],
+  message: 'expires_at and expires_in exclude each other',
+}
+
+export const keyPolicy = z.strictObject(policyFields).refine(hasOneExpiry, TWO_EXPIRIES)
+
+export const keyChange = z
+  .strictObject({ ...policyFields, enabled: z.boolean().optional() })
+  .refine(hasOneExpiry, TWO_EXPIRIES)
+
+export const keyQuery = pageQuery.extend({
+  status: z.enum(['active', 'disabled', 'expired', 'revoked']).optional(),
+})
+
+export const rotation = z.strictObject({
+  overlap_seconds: z.int().min(0).max(OVERLAP_MAX_SECONDS).default(0),
+})

@@ -1,0 +1,14 @@
+import * as z from 'zod'
+import { isLiteralScope, SCOPES_MAX } from '../domain/scopes.ts'
+
+/** What a presented string may be at most: anything longer cannot be genuine. */
+const PRESENTED_MAX_CHARACTERS = 4096
+
+export const verifyRequest = z.strictObject({
+  api_key: z.string().min(1).max(PRESENTED_MAX_CHARACTERS),
+  scopes: z
+    .array(z.string().refine(isLiteralScope, 'must be a scope without *'))
+    .max(SCOPES_MAX)
+    .default([]),
+  fresh: z.boolean().default(false),
+})

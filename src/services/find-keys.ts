@@ -1,0 +1,157 @@
+import { and, asc, eq, gt, inArray, isNotNull, isNull, lte, or, type SQL, sql } from 'drizzle-orm'
+import { openDatabase, type Database } from '../db/client.ts'
+import { apiKeys, devices, keySecrets } from '../db/schema.ts'
+import { parseScopes } from './scopes-column.ts'
+
+/** A key as its owner sees it. Times are milliseconds. */
+export type Key = {
+  readonly id: string
+  readonly deviceId: string
+  readonly name: string
+  readonly scopes: readonly string[]
+  readonly createdAt: number
+  readonly updatedAt: number
+  readonly expiresAt: number | null
+  readonly disabledAt: number | null
+  readonly revokedAt: number | null
+  readonly revokedReason: string | null
+  /** The secrets that live: one, or two while a rotation overlaps. Newest first. */
+  readonly secrets: readonly LiveSecret[]
+}
+
+export type LiveSecret = {
+  readonly hint: string
+  readonly createdAt: number
+  readonly expiresAt: number | null
+}
+
+export type KeyStatus = 'active' | 'disabled' | 'expired' | 'revoked'
+
+/** One word for a key: what is final before what may pass. */
+export function statusOf(key: Key, now: number): KeyStatus {
+  if (key.revokedAt !== null) return 'revoked'
+  if (key.expiresAt !== null && key.expiresAt <= now) return 'expired'
+  return key.disabledAt === null ? 'active' : 'disabled'
+}
+
+/** Which key of which device of which user: all three must fit. */
+export type KeyPath = { readonly userId: string; readonly deviceId: string; readonly keyId: string }
+
+/** The owner is part of every predicate: another's key is one that is not there. */
+export function ownKey({ userId, deviceId, keyId }: KeyPath): SQL | undefined {
+  return and(eq(apiKeys.id, keyId), eq(apiKeys.deviceId, deviceId), isOwnedBy(userId))
+}
+
+function isOwnedBy(userId: string): SQL {
+  return sql`exists (select 1 from ${devices}
+    where ${devices.id} = ${apiKeys.deviceId} and ${devices.userId} = ${userId})`
+}
+
+/** A page of a device's keys, oldest first; of no device of the user's: undefined. */
+export async function listKeys(
+  database: D1Database,
+  userId: string,
+  deviceId: string,
+  query: {
+    readonly limit: number
+    readonly after?: { readonly at: number; readonly id: string } | undefined
+    readonly status?: KeyStatus | undefined
+  },
+  now: number,
+): Promise<{ keys: Key[]; hasMore: boolean } | undefined> {
+  const db = openDatabase(database)
+  const { limit, after, status } = query
+  const [device, rows] = await db.batch([
+    db
+      .select({ id: devices.id })
+      .from(devices)
+      .where(and(eq(devices.id, deviceId), eq(devices.userId, userId))),
+    db
+      .select()
+      .from(apiKeys)
+      .where(
+        and(
+          eq(apiKeys.deviceId, deviceId),
+          isOwnedBy(userId),
+          after === undefined ? undefined : isAfter(after),
+          status === undefined ? undefined : hasStatus(status, now),
+        ),
+      )
+      .orderBy(asc(apiKeys.createdAt), asc(apiKeys.id))
+      .limit(limit + 1),
+  ])
+  if (device.length === 0) return undefined
+  const page = rows.slice(0, limit)
+  return { keys: await withSecrets(db, page, now), hasMore: rows.length > limit }
+}
+
+export async function findKey(
+  database: D1Database,
+  path: KeyPath,
+  now: number,
+): Promise<Key | undefined> {
+  const db = openDatabase(database)
+  const rows = await db.select().from(apiKeys).where(ownKey(path))
+  const [key] = await withSecrets(db, rows, now)
+  return key
+}
+
+async function withSecrets(
+  db: Database,
+  rows: readonly (typeof apiKeys.$inferSelect)[],
+  now: number,
+): Promise<Key[]> {
+  if (rows.length === 0) return []
+  // json_each instead of a parameter for each: D1 takes 100.
+  const ids = sql`(select value from json_each(${JSON.stringify(rows.map((row) => row.id))}))`
+  const secrets = await db
+    .select({
+      keyId: keySecrets.keyId,
+      hint: keySecrets.hint,
+      createdAt: keySecrets.createdAt,
+      expiresAt: keySecrets.expiresAt,
+    })
+    .from(keySecrets)
+    .where(and(inArray(keySecrets.keyId, ids), isLiveSecret(now)))
+    .orderBy(sql`${keySecrets.createdAt} desc`, sql`${keySecrets.expiresAt} is not null`)
+  return rows.map((row) => ({
+    ...row,
+    scopes: parseScopes(row.scopes),
+    secrets:
+      row.revokedAt === null
+        ? secrets
+            .filter((secret) => secret.keyId === row.id)
+            .map(({ hint, createdAt, expiresAt }) => ({ hint, createdAt, expiresAt }))
+        : [],
+  }))
+}
+
+/** Neither ended by a rotation, nor at the end of its overlap. */
+export function isLiveSecret(now: number): SQL | undefined {
+  return and(
+    isNull(keySecrets.revokedAt),
+    or(isNull(keySecrets.expiresAt), gt(keySecrets.expiresAt, now)),
+  )
+}
+
+function isAfter(position: { at: number; id: string }): SQL | undefined {
+  return or(
+    gt(apiKeys.createdAt, position.at),
+    and(eq(apiKeys.createdAt, position.at), gt(apiKeys.id, position.id)),
+  )
+}
+
+function hasStatus(status: KeyStatus, now: number): SQL | undefined {
+  const unrevoked = isNull(apiKeys.revokedAt)
+  const unexpired = or(isNull(apiKeys.expiresAt), gt(apiKeys.expiresAt, now))
+  switch (status) {
+    case 'revoked':
+      return isNotNull(apiKeys.revokedAt)
+    case 'expired':
+      return and(unrevoked, lte(apiKeys.expiresAt, now))
+    case 'disabled':
+      return and(unrevoked, unexpired, isNotNull(apiKeys.disabledAt))
+    case 'active':
+      return and(unrevoked, unexpired, isNull(apiKeys.disabledAt))
+  }
+}

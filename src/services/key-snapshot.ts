@@ -1,0 +1,66 @@
+import { eq } from 'drizzle-orm'
+import { openDatabase } from '../db/client.ts'
+import { apiKeys, devices, keySecrets, users } from '../db/schema.ts'
+import type { KeySnapshot } from '../domain/evaluate-key.ts'
+import { Unavailable } from '../domain/unavailable.ts'
+import { parseScopes } from './scopes-column.ts'
+
+/**
+ * What D1 knows of a secret by its hash, in one statement; undefined when it knows nothing.
+ * @throws Unavailable when D1 fails or does not answer in time
+ */
+export async function readKeySnapshot(
+  database: D1Database,
+  hash: string,
+  timeoutMs: number,
+): Promise<KeySnapshot | undefined> {
+  const patience = new AbortController()
+  try {
+    return await Promise.race([select(database, hash), giveUp(timeoutMs, patience.signal)])
+  } catch (cause) {
+    throw new Unavailable('the key could not be read', { cause })
+  } finally {
+    patience.abort()
+  }
+}
+
+async function giveUp(timeoutMs: number, signal: AbortSignal): Promise<never> {
+  await scheduler.wait(timeoutMs, { signal })
+  throw new Unavailable('D1 did not answer in time')
+}
+
+async function select(database: D1Database, hash: string): Promise<KeySnapshot | undefined> {
+  const [row] = await openDatabase(database)
+    .select({
+      secret: {
+        expiresAt: keySecrets.expiresAt,
+        revokedAt: keySecrets.revokedAt,
+        retiredUseAt: keySecrets.retiredUseAt,
+        tombstoneUserId: keySecrets.tombstoneUserId,
+      },
+      key: {
+        id: apiKeys.id,
+        name: apiKeys.name,
+        scopes: apiKeys.scopes,
+        expiresAt: apiKeys.expiresAt,
+        disabledAt: apiKeys.disabledAt,
+        revokedAt: apiKeys.revokedAt,
+      },
+      device: { id: devices.id, name: devices.name, disabledAt: devices.disabledAt },
+      owner: { id: users.id, role: users.role, disabledAt: users.disabledAt },
+    })
+    .from(keySecrets)
+    .leftJoin(apiKeys, eq(apiKeys.id, keySecrets.keyId))
+    .leftJoin(devices, eq(devices.id, apiKeys.deviceId))
+    .leftJoin(users, eq(users.id, devices.userId))
+    .where(eq(keySecrets.hash, hash))
+  if (row === undefined) return undefined
+  const { key, device, owner } = row
+  const { expiresAt, revokedAt, retiredUseAt, tombstoneUserId } = row.secret
+  const secret = { expiresAt, revokedAt, isRetiredUseNoted: retiredUseAt !== null }
+  if (key === null || device === null || owner === null) {
+    return { secret, ownerId: tombstoneUserId ?? '', policy: null }
+  }
+  const policy = { key: { ...key, scopes: parseScopes(key.scopes) }, device, owner }
+  return { secret, ownerId: owner.id, policy }
+}

@@ -1,0 +1,82 @@
+import { and, eq, gt, isNull, ne, or, sql } from 'drizzle-orm'
+import { makeSecret, type NewSecret } from '../crypto/secrets.ts'
+import { openDatabase } from '../db/client.ts'
+import { apiKeys, keySecrets } from '../db/schema.ts'
+import { err, ok, type Result } from '../domain/result.ts'
+import { keyCache } from '../edge/key-cache.ts'
+import type { Settings } from '../settings.ts'
+import { recordAudit, type Change } from './change.ts'
+import { findKey, isLiveSecret, ownKey, type Key, type KeyPath } from './find-keys.ts'
+
+/**
+ * Gives a key a new secret. The old one lives on for the overlap, but never beyond its own end or
+ * the key's; an overlap of 0 ends all others at once.
+ */
+export async function rotateKey(
+  change: Change,
+  path: KeyPath,
+  overlapSeconds: number,
+  settings: Settings,
+): Promise<Result<{ key: Key; secret: string }, 'not_found' | 'key_revoked' | 'overlap_running'>> {
+  const made = await makeSecret(settings.keyPrefix, settings.checkSecrets)
+  try {
+    const isMinted = await replaceSecret(change, path, overlapSeconds, made)
+    const key = await findKey(change.database, path, change.now)
+    if (key === undefined) return err('not_found')
+    if (isMinted) return ok({ key, secret: made.secret })
+    return err(key.revokedAt === null ? 'overlap_running' : 'key_revoked')
+  } finally {
+    // Also after a failure: a commit whose answer was lost is a commit.
+    keyCache.forget(path.keyId)
+  }
+}
+
+/**
+ * However many rotate at once, at most two secrets live: the insert is guarded by "no overlap is
+ * running", and all that follows by the new hash as witness.
+ */
+async function replaceSecret(
+  change: Change,
+  path: KeyPath,
+  overlapSeconds: number,
+  { hash, hint, checkId }: NewSecret,
+): Promise<boolean> {
+  const { now } = change
+  const db = openDatabase(change.database)
+  const ofKey = eq(keySecrets.keyId, path.keyId)
+  const overlapping = and(ofKey, isNull(keySecrets.revokedAt), gt(keySecrets.expiresAt, now))
+  const mayMint = and(
+    ownKey(path),
+    isNull(apiKeys.revokedAt),
+    overlapSeconds === 0
+      ? undefined
+      : sql`not exists (select 1 from ${keySecrets} where ${overlapping})`,
+  )
+  const minted = sql`exists (select 1 from ${keySecrets} where ${keySecrets.hash} = ${hash})`
+  const others = and(ofKey, ne(keySecrets.hash, hash), isLiveSecret(now), minted)
+  const overlapEnd = now + overlapSeconds * 1000
+  const end = sql`min(${overlapEnd}, coalesce((select ${apiKeys.expiresAt} from ${apiKeys}
+    where ${apiKeys.id} = ${path.keyId}), ${overlapEnd}))`
+  const [inserted] = await db.batch([
+    db
+      .insert(keySecrets)
+      .select(
+        sql`select ${hash}, ${apiKeys.id}, null, ${hint}, ${checkId}, 0, ${now}, null, null, null
+          from ${apiKeys} where ${mayMint}`,
+      )
+      .returning({ hash: keySecrets.hash }),
+    overlapSeconds === 0
+      ? db.update(keySecrets).set({ revokedAt: now }).where(others)
+      : db
+          .update(keySecrets)
+          .set({ expiresAt: end })
+          .where(and(others, or(isNull(keySecrets.expiresAt), gt(keySecrets.expiresAt, end)))),
+    recordAudit(
+      db,
+      change,
+      { action: 'key.rotated', ...path, after: { hint, overlap_seconds: overlapSeconds } },
+      minted,
+    ),
+  ])
+  return inserted.length > 0
+}
