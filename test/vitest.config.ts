@@ -1,12 +1,12 @@
 import { parseEnv } from 'node:util'
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-pool-workers'
-import { defineConfig } from 'vitest/config'
+import { defineConfig, type ViteUserConfig } from 'vitest/config'
 import { makeSecretLines } from '../scripts/fresh-secrets.ts'
 
 const root = new URL('..', import.meta.url).pathname
 
 /** Two runtimes: what is the Worker's runs in workerd; what is the operator's runs in Node. */
-export default defineConfig(async () => ({
+export default defineConfig(async (): Promise<ViteUserConfig> => ({
   root,
   test: {
     silent: 'passed-only',

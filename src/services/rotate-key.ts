@@ -32,8 +32,8 @@ export async function rotateKey(
 }
 
 /**
- * However many rotate at once, at most two secrets live: the insert is guarded by "no overlap is
- * running", and all that follows by the new hash as witness.
+ * However many rotate at once, at most two secrets live: the insert is guarded by "fewer than two
+ * live", and all that follows by the new hash as witness.
  */
 async function replaceSecret(
   change: Change,
@@ -44,13 +44,12 @@ async function replaceSecret(
   const { now } = change
   const db = openDatabase(change.database)
   const ofKey = eq(keySecrets.keyId, path.keyId)
-  const overlapping = and(ofKey, isNull(keySecrets.revokedAt), gt(keySecrets.expiresAt, now))
   const mayMint = and(
     ownKey(path),
     isNull(apiKeys.revokedAt),
     overlapSeconds === 0
       ? undefined
-      : sql`not exists (select 1 from ${keySecrets} where ${overlapping})`,
+      : sql`(select count(*) from ${keySecrets} where ${and(ofKey, isLiveSecret(now))}) < 2`,
   )
   const minted = sql`exists (select 1 from ${keySecrets} where ${keySecrets.hash} = ${hash})`
   const others = and(ofKey, ne(keySecrets.hash, hash), isLiveSecret(now), minted)

@@ -1,0 +1,161 @@
+import { env } from 'cloudflare:workers'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { keyCache } from '../../src/edge/key-cache.ts'
+import { verifyKey } from '../../src/services/verify.ts'
+import { loadSettings } from '../../src/settings.ts'
+import { call } from '../support/client.ts'
+import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { type Isolate, makeIsolate } from '../support/isolates.ts'
+import { execute } from '../support/rows.ts'
+
+const KEY_CACHE_MS = 10_000
+
+let user: TestUser
+let device: TestDevice
+let here: Isolate
+let elsewhere: Isolate
+
+beforeEach(async () => {
+  user = await makeUser()
+  device = await makeDevice(user)
+  await onKey('PATCH', '', { scopes: ['a:*'] })
+  const now = Date.now()
+  here = makeIsolate(now)
+  elsewhere = makeIsolate(now)
+  for (const isolate of [here, elsewhere]) {
+    expect(await isolate.codeOf(device.secret, { scopes: ['a:b'] })).toBe('valid')
+    expect(isolate.statements).toHaveLength(1)
+  }
+})
+
+/** Changes the key through the API, whose isolate is neither of the two. */
+async function onKey(method: string, suffix: string, body?: unknown): Promise<void> {
+  const path = `/v1/devices/${device.id}/keys/${device.keyId}${suffix}`
+  const { status } = await call(method, path, { token: user.token, body })
+  expect(status).toBeLessThan(300)
+}
+
+async function onDevice(method: string, body?: unknown): Promise<void> {
+  const path = `/v1/devices/${device.id}`
+  const { status } = await call(method, path, { token: user.token, body })
+  expect(status).toBeLessThan(300)
+}
+
+const CHANGES: readonly (readonly [string, () => Promise<void>, string])[] = [
+  ['revoking', () => onKey('DELETE', ''), 'revoked'],
+  ['disabling the key', () => onKey('PATCH', '', { enabled: false }), 'disabled'],
+  ['disabling the device', () => onDevice('PATCH', { enabled: false }), 'disabled'],
+  [
+    'disabling the owner',
+    () => execute('update users set disabled_at = 1 where id = ?', user.id),
+    'disabled',
+  ],
+  ['rotating with 0', () => onKey('POST', '/rotate', {}), 'revoked'],
+  ['narrowing the scopes', () => onKey('PATCH', '', { scopes: ['a:c'] }), 'insufficient_scope'],
+  [
+    'shortening the expiry',
+    () => onKey('PATCH', '', { expires_at: new Date(Date.now() + 5000).toISOString() }),
+    'expired',
+  ],
+  ['deleting the device', () => onDevice('DELETE'), 'revoked'],
+]
+
+describe('the bound on a change made elsewhere', () => {
+  it.each(CHANGES)('holds for %s', async (_, change, denial) => {
+    await change()
+    const asked = { scopes: ['a:b'] }
+    here.now += KEY_CACHE_MS
+    expect(await here.codeOf(device.secret, asked)).toBe(denial)
+
+    // Just inside the bound the old answer may still stand, and a refresh is under way.
+    elsewhere.now += KEY_CACHE_MS - 1
+    expect(await elsewhere.codeOf(device.secret, asked)).toBe('valid')
+  })
+
+  it.each(CHANGES)('does not apply to a fresh verify after %s', async (name, change, denial) => {
+    await change()
+    if (name === 'shortening the expiry') here.now += 6000
+    const asked = { scopes: ['a:b'], fresh: true }
+    expect(await here.codeOf(device.secret, asked)).toBe(denial)
+    // And what it found stands for the others of its isolate.
+    expect(await here.codeOf(device.secret, { scopes: ['a:b'] })).toBe(denial)
+  })
+})
+
+describe('a change made here', () => {
+  it.each(CHANGES.filter(([name]) => name !== 'disabling the owner'))(
+    'acts at once after %s',
+    async (name, change, denial) => {
+      const asked = { scopes: ['a:b'] }
+      expect((await call('GET', '/v1/device', { token: device.secret })).status).toBe(200)
+      await change()
+      const later = name === 'shortening the expiry' ? 6000 : 0
+      const world = {
+        database: env.DB,
+        settings: loadSettings(env),
+        now: Date.now() + later,
+        cache: keyCache,
+      }
+      const verified = await verifyKey(world, { presented: device.secret, ...asked })
+      expect(verified).toMatchObject({ valid: false, denial })
+    },
+  )
+})
+
+describe('a read that began before a change and lands after it', () => {
+  it('does not bring the old row back', async () => {
+    const isolate = makeIsolate(Date.now())
+    const gate = Promise.withResolvers<void>()
+    const landed = Promise.withResolvers<void>()
+    isolate.database = delayResults(env.DB, gate.promise, landed.resolve)
+
+    const early = isolate.codeOf(device.secret)
+    await landed.promise
+    await execute('update api_keys set revoked_at = 1 where id = ?', device.keyId)
+    isolate.cache.forget(device.keyId)
+    gate.resolve()
+    // It was asked before the revocation, so it may say so; but nobody after it may hear that.
+    expect(await early).toBe('valid')
+    isolate.database = env.DB
+    expect(await isolate.codeOf(device.secret)).toBe('revoked')
+  })
+
+  it('does not replace what a later read found', () => {
+    const isolate = makeIsolate(Date.now())
+    const { cache } = isolate
+    const old = {
+      secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false },
+      ownerId: 'u',
+      policy: null,
+    }
+    const newer = { ...old, ownerId: 'v' }
+    cache.keep('h', newer, 2000, cache.epoch)
+    cache.keep('h', old, 1000, cache.epoch)
+    expect(cache.get('h')?.snapshot.ownerId).toBe('v')
+  })
+})
+
+/** A database whose reads take effect at once and answer only when the gate opens. */
+function delayResults(database: D1Database, gate: Promise<void>, onRead: () => void): D1Database {
+  const delayed = (statement: D1PreparedStatement): D1PreparedStatement =>
+    new Proxy(statement, {
+      get(target, property) {
+        if (property === 'bind') return (...values: unknown[]) => delayed(target.bind(...values))
+        const member: unknown = Reflect.get(target, property, target)
+        if (typeof member !== 'function') return member
+        return async (...args: unknown[]): Promise<unknown> => {
+          const result: unknown = await Reflect.apply(member, target, args)
+          onRead()
+          await gate
+          return result
+        }
+      },
+    })
+  return new Proxy(database, {
+    get(target, property) {
+      if (property === 'prepare') return (text: string) => delayed(target.prepare(text))
+      const member: unknown = Reflect.get(target, property, target)
+      return typeof member === 'function' ? member.bind(target) : member
+    },
+  })
+}
