@@ -18,7 +18,11 @@ const username = accept('username', requested)
 const password = accept('password', await readPassword())
 const id = newId('user')
 const inserted = executeFile(insertAdmin(id, username, hashPassword(password, 'scrypt')))
-if (!inserted.succeeded) fail(inserted.output)
+if (!inserted.succeeded) {
+  fail(
+    `${inserted.output}\n\nno account was made: are the migrations applied (npm run db:migrate)?`,
+  )
+}
 // A file's import into a remote database answers with counts only: look whether the row is there.
 const found = execute('--command', `SELECT id FROM users WHERE id = ${text(id)}`)
 if (!found.succeeded) fail(found.output)
@@ -54,7 +58,7 @@ async function readPassword(): Promise<string> {
   delete process.env['LATCHKEY_PASSWORD']
   if (set !== undefined) return set
   if (!process.stdin.isTTY) return fail('set LATCHKEY_PASSWORD, or run this at a terminal')
-  return (await askPasswordTwice()) ?? fail('the two passwords differ')
+  return await askPasswordTwice()
 }
 
 /** The account and its audit event, the latter only where the account came to be. */
@@ -89,5 +93,5 @@ function executeFile(sql: string): ToolRun {
 }
 
 function execute(kind: '--file' | '--command', sql: string): ToolRun {
-  return runTool('wrangler', ['d1', 'execute', 'DB', ...database, '--json', '--yes', kind, sql])
+  return runTool('wrangler', ['d1', 'execute', 'DB', ...database, kind, sql])
 }

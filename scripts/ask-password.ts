@@ -1,26 +1,27 @@
-import { createInterface } from 'node:readline/promises'
+import { createInterface } from 'node:readline'
 import { Writable } from 'node:stream'
-import { process } from './tools.ts'
+import { fail, process } from './tools.ts'
 
-/**
- * Asks at the terminal twice, without echo.
- * @returns undefined if the two differ
- */
-export async function askPasswordTwice(): Promise<string | undefined> {
+/** Asks at the terminal twice, without echo. */
+export async function askPasswordTwice(): Promise<string> {
   const silence = new Writable({ write: (_chunk, _encoding, done) => done() })
-  const terminal = createInterface({ input: process.stdin, output: silence, terminal: true })
-  // Without a listener, Ctrl-C would leave the question pending for good.
-  terminal.on('SIGINT', () => process.exit(130))
+  const terminal = createInterface({
+    input: process.stdin,
+    output: silence,
+    terminal: true,
+    // Else the up arrow would answer the second question.
+    historySize: 0,
+  })
+  const lines = terminal[Symbol.asyncIterator]()
   const ask = async (prompt: string): Promise<string> => {
     process.stderr.write(prompt)
-    const answer = await terminal.question('')
+    const line = await lines.next()
     process.stderr.write('\n')
-    return answer
+    // Ctrl-C or Ctrl-D.
+    return line.done === true ? fail('no password was given') : line.value
   }
-  try {
-    const password = await ask('Password: ')
-    return (await ask('Once more: ')) === password ? password : undefined
-  } finally {
-    terminal.close()
-  }
+  const password = await ask('Password: ')
+  const repeated = await ask('Once more: ')
+  terminal.close()
+  return password === repeated ? password : fail('the two passwords differ')
 }

@@ -20,7 +20,7 @@ const name = `thermometer ${suffix}`
 const made = await call('POST /v1/devices', { as: accessToken, body: { name }, expect: 201 })
 const deviceId = textAt(made, 'device', 'id')
 const apiKey = textAt(made, 'api_key')
-say(`added the device "${name}" with the key ${textAt(made, 'key', 'hint')}`)
+say(`added the device "${name}" with the key ${textAt(made, 'key', 'secrets', '0', 'hint')}`)
 
 const self = await call('GET /v1/device', { as: apiKey, expect: 200 })
 expectEqual('device.id', textAt(self, 'device', 'id'), deviceId)
@@ -46,7 +46,7 @@ say('the key of the deleted device was refused')
 await call('DELETE /v1/sessions/current', { as: accessToken, expect: 204 })
 say('signed out')
 
-await call('GET /v1/me', { as: accessToken, expect: 401 })
+await call('GET /v1/me', { as: accessToken, expect: 401, code: 'revoked' })
 say('the access token was refused')
 
 type Call = {
@@ -112,5 +112,5 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 function textAt(value: unknown, ...path: string[]): string {
   const found = valueAt(value, ...path)
   if (typeof found === 'string') return found
-  return fail(`SURPRISE  expected a text at ${path.join('.')}, and ${inspect(typeof found)} came`)
+  return fail(`SURPRISE  ${path.join('.')}: expected a text, and ${typeof found} came`)
 }

@@ -25,7 +25,7 @@ if (values.port === undefined) chosen.push('--port', `${port}`)
 if (!isPublicUrlGiven()) chosen.push('--var', `PUBLIC_URL:http://localhost:${port}`)
 startServer([...given, ...chosen])
 
-/** Makes .dev.vars where there is none. Its other settings are those of wrangler.toml. */
+/** Makes .dev.vars where there is none. What it does not set has wrangler.toml's default. */
 function makeDevVars(): void {
   if (existsSync('.dev.vars')) return
   writeFileSync('.dev.vars', `${makeSecretLines()}REGISTRATION=open\n`, { mode: 0o600, flag: 'wx' })
