@@ -9,6 +9,10 @@ CREATE TABLE `api_keys` (
 	`disabled_at` integer,
 	`revoked_at` integer,
 	`revoked_reason` text,
+	`rate_limit` integer,
+	`rate_window_seconds` integer,
+	`quota_limit` integer,
+	`quota_period` text,
 	FOREIGN KEY (`device_id`) REFERENCES `devices`(`id`) ON UPDATE no action ON DELETE no action
 );
 --> statement-breakpoint
@@ -37,6 +41,7 @@ CREATE TABLE `devices` (
 	`created_at` integer NOT NULL,
 	`updated_at` integer NOT NULL,
 	`disabled_at` integer,
+	`last_used_at` integer,
 	FOREIGN KEY (`user_id`) REFERENCES `users`(`id`) ON UPDATE no action ON DELETE no action
 );
 --> statement-breakpoint

@@ -5,6 +5,7 @@ import { Unavailable } from './domain/unavailable.ts'
 import { factory, type AppEnv } from './http/env.ts'
 import { logFailure } from './http/log.ts'
 import { bodyBound } from './http/middleware/body-bound.ts'
+import { classicErrors } from './http/middleware/classic-errors.ts'
 import { crossOrigin } from './http/middleware/cross-origin.ts'
 import { requestContext } from './http/middleware/request-context.ts'
 import { problem } from './http/problem.ts'
@@ -15,6 +16,7 @@ import { devices } from './routes/devices.ts'
 import { keys } from './routes/keys.ts'
 import { sessions } from './routes/sessions.ts'
 import { system } from './routes/system.ts'
+import { usage } from './routes/usage.ts'
 import { users } from './routes/users.ts'
 import { verify } from './routes/verify.ts'
 import { SettingsError } from './settings.ts'
@@ -26,11 +28,13 @@ export const app = factory
   .createApp()
   .use(requestContext)
   .use(crossOrigin)
+  .use(classicErrors)
   .use(bodyBound)
   .route('/', users)
   .route('/', sessions)
   .route('/', devices)
   .route('/', keys)
+  .route('/', usage)
   .route('/', auditEvents)
   .route('/', device)
   .route('/', verify)

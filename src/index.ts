@@ -1,9 +1,13 @@
 import { app } from './app.ts'
+import { runScheduled } from './scheduled.ts'
 
 export { DeviceState } from './device-state/device-state.ts'
 export { KeyVerifier } from './key-verifier.ts'
 export type { AppType } from './app.ts'
 export type { VerifyOptions, VerifyUnavailable } from './key-verifier.ts'
-export type { VerifyResult } from './services/verify-for.ts'
+export type { LimitReading, VerifyResult } from './services/verify-for.ts'
 
-export default app satisfies ExportedHandler<Env>
+export default {
+  fetch: app.fetch,
+  scheduled: async (_, env) => await runScheduled(env),
+} satisfies ExportedHandler<Env>

@@ -1,4 +1,6 @@
 import { WorkerEntrypoint } from 'cloudflare:workers'
+import { COST_MAX } from './domain/meter.ts'
+import { isLiteralScope } from './domain/scopes.ts'
 import { Unavailable } from './domain/unavailable.ts'
 import { logFailure } from './http/log.ts'
 import { verifyFor, type VerifyResult } from './services/verify-for.ts'
@@ -7,6 +9,8 @@ import { loadSettings } from './settings.ts'
 export type VerifyOptions = {
   /** Literal scopes, all of which the key must cover. */
   readonly scopes?: readonly string[]
+  /** What a limited key is charged, 0 to 1000; 0 asks without spending. 1 unless said. */
+  readonly cost?: number
   /** Skip the cache: the answer is D1's, or `unavailable`. */
   readonly fresh?: boolean
   /** Only this owner's keys count; another's is `not_found`. */
@@ -24,21 +28,46 @@ const RETRY_AFTER_SECONDS = 5
 
 /** The door for other Workers of the account: a service binding, without HTTP and without a key. */
 export class KeyVerifier extends WorkerEntrypoint<Env> {
-  /** Decides as every door does. It never throws. */
+  /**
+   * Decides as every door does. It never throws: options that are not of their types are logged,
+   * and answered with `unavailable`.
+   */
   async verify(
     presented: string,
     options: VerifyOptions = {},
   ): Promise<VerifyResult | VerifyUnavailable> {
-    const { scopes = [], fresh = false, owner } = options
     // The types end at the service binding: what comes over it may be anything.
     if (typeof presented !== 'string') return { valid: false, code: 'not_found' }
     try {
+      const { scopes, cost, fresh, owner: ownerId } = checked(options)
       const settings = loadSettings(this.env)
-      const world = { database: this.env.DB, settings, now: Date.now() }
-      return await verifyFor(owner, world, { presented, scopes, fresh })
+      const { DB: database, DEVICE_STATE: states } = this.env
+      const world = { database, states, settings, now: Date.now() }
+      return await verifyFor(world, { presented, scopes, cost, fresh, ownerId })
     } catch (failure) {
       if (!(failure instanceof Unavailable)) logFailure('rpc', failure)
       return { valid: false, code: 'unavailable', retry_after: RETRY_AFTER_SECONDS }
     }
+  }
+}
+
+/** @throws TypeError naming the option that is not of its type */
+function checked(options: VerifyOptions) {
+  const { scopes = [], cost = 1, fresh = false, owner } = options
+  if (!Array.isArray(scopes) || !scopes.every(isAskable)) throw new InvalidOption('scopes')
+  if (!Number.isInteger(cost) || cost < 0 || cost > COST_MAX) throw new InvalidOption('cost')
+  if (typeof fresh !== 'boolean') throw new InvalidOption('fresh')
+  if (owner !== undefined && typeof owner !== 'string') throw new InvalidOption('owner')
+  return { scopes, cost, fresh, owner }
+}
+
+function isAskable(scope: unknown): scope is string {
+  return typeof scope === 'string' && isLiteralScope(scope)
+}
+
+class InvalidOption extends TypeError {
+  constructor(name: keyof VerifyOptions) {
+    super(`verify: ${name} is not valid`)
+    this.name = `InvalidOption(${name})`
   }
 }

@@ -1,6 +1,6 @@
 import * as z from 'zod'
 import type { CheckSecrets } from './crypto/key-check.ts'
-import type { KeyRing } from './crypto/jwt.ts'
+import { isKeyPair, type KeyRing } from './crypto/jwt.ts'
 import { KEY_PREFIX_PATTERN } from './domain/key-format.ts'
 
 /** Raised when a variable or secret is missing or malformed. Its message names it, never its value. */
@@ -11,7 +11,7 @@ export class SettingsError extends Error {
 const publicUrl = z
   .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
   .refine(
-    (url) => new URL(url).origin === url.replace(/\/$/, ''),
+    (url) => URL.canParse(url) && new URL(url).origin === url.replace(/\/$/, ''),
     'must be an origin without a path',
   )
   .transform((url) => new URL(url).origin)
@@ -43,7 +43,8 @@ const signingKeys = json('a JWK set: {"keys":[…]}').pipe(
   z
     .object({ keys: z.tuple([signingKey], signingKey) })
     .transform(({ keys }): KeyRing => keys)
-    .refine((keys) => hasDistinct(keys.map((key) => key.kid)), 'must have distinct kids'),
+    .refine((keys) => hasDistinct(keys.map((key) => key.kid)), 'must have distinct kids')
+    .refine((keys) => keys.every(isKeyPair), 'must hold P-256 key pairs'),
 )
 
 const checkSecret = z.object({
@@ -68,6 +69,9 @@ const schema = z.object({
   KEY_STALE_SECONDS: wholeNumber(1, 3600),
   D1_TIMEOUT_MS: wholeNumber(100, 30_000),
   ACCEPT_IMPORTED_KEYS: z.enum(['true', 'false']),
+  METER_TIMEOUT_MS: wholeNumber(50, 30_000),
+  LIMITER_FAILURE: z.enum(['closed', 'open']),
+  USAGE: z.enum(['all', 'metered', 'off']),
   PASSWORD_HASH: z.enum(['scrypt', 'pbkdf2']),
   CORS_ORIGINS: origins,
   LOG_REQUESTS: z.enum(['changes', 'all']),
@@ -92,6 +96,11 @@ export type Settings = {
   readonly d1TimeoutMs: number
   /** Whether secrets that another system made are looked up. */
   readonly acceptImportedKeys: boolean
+  readonly meterTimeoutMs: number
+  /** What happens to limited keys while their object does not answer: refused, or let through. */
+  readonly limiterFailure: 'closed' | 'open'
+  /** Which keys' verifies are counted. */
+  readonly usage: 'all' | 'metered' | 'off'
   readonly passwordAlgorithm: 'scrypt' | 'pbkdf2'
   /** Origins whose pages may call; none: CORS is off. */
   readonly corsOrigins: readonly string[]
@@ -139,6 +148,9 @@ function parseSettings(env: Env): Settings {
     keyStaleSeconds: data.KEY_STALE_SECONDS,
     d1TimeoutMs: data.D1_TIMEOUT_MS,
     acceptImportedKeys: data.ACCEPT_IMPORTED_KEYS === 'true',
+    meterTimeoutMs: data.METER_TIMEOUT_MS,
+    limiterFailure: data.LIMITER_FAILURE,
+    usage: data.USAGE,
     passwordAlgorithm: data.PASSWORD_HASH,
     corsOrigins: data.CORS_ORIGINS,
     logRequests: data.LOG_REQUESTS,

@@ -1,3 +1,4 @@
+import { createPrivateKey, createPublicKey, createSign, createVerify } from 'node:crypto'
 import { sign, verify } from 'hono/jwt'
 import { err, ok, type Result } from '../domain/result.ts'
 
@@ -20,6 +21,21 @@ export type VerifiedClaims = {
   readonly iat: number
   readonly exp: number
   readonly [claim: string]: unknown
+}
+
+/** Whether the two halves of a key are points of the curve and belong together. Synchronous. */
+export function isKeyPair(key: SigningKey): boolean {
+  const { kty, crv, x, y, d } = key
+  try {
+    const probe = Buffer.from('probe')
+    const signature = createSign('sha256')
+      .update(probe)
+      .sign(createPrivateKey({ key: { kty, crv, x, y, d }, format: 'jwk' }))
+    const publicKey = createPublicKey({ key: { kty, crv, x, y }, format: 'jwk' })
+    return createVerify('sha256').update(probe).verify(publicKey, signature)
+  } catch {
+    return false
+  }
 }
 
 /** How far another clock may be ahead of ours. */

@@ -60,21 +60,27 @@ type ParsedPhc = { readonly salt: Buffer; readonly hash: Buffer } & (
 
 function parsePhc(stored: string): ParsedPhc | undefined {
   const [empty, name, parameters = '', saltText = '', hashText = '', ...rest] = stored.split('$')
-  if (empty !== '' || saltText === '' || hashText === '' || rest.length > 0) return undefined
   const common = { salt: Buffer.from(saltText, 'base64'), hash: Buffer.from(hashText, 'base64') }
+  if (empty !== '' || rest.length > 0) return undefined
+  if (common.salt.length === 0 || common.hash.length !== HASH_BYTES) return undefined
   if (name === 'scrypt') {
     const match = /^ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})$/.exec(parameters)
-    if (match === null) return undefined
-    const [ln, r, p] = [Number(match[1]), Number(match[2]), Number(match[3])]
-    if (ln > SCRYPT_MAX.ln || r > SCRYPT_MAX.r || p > SCRYPT_MAX.p) return undefined
+    const [ln, r, p] = [Number(match?.[1]), Number(match?.[2]), Number(match?.[3])]
+    if (!isWithin(ln, SCRYPT_MAX.ln) || !isWithin(r, SCRYPT_MAX.r) || !isWithin(p, SCRYPT_MAX.p)) {
+      return undefined
+    }
     return { algorithm: 'scrypt', ln, r, p, ...common }
   }
   if (name === 'pbkdf2-sha256') {
     const iterations = Number(/^i=(\d{1,6})$/.exec(parameters)?.[1])
-    if (!(iterations >= 1 && iterations <= PBKDF2_ITERATIONS)) return undefined
+    if (!isWithin(iterations, PBKDF2_ITERATIONS)) return undefined
     return { algorithm: 'pbkdf2', iterations, ...common }
   }
   return undefined
+}
+
+function isWithin(value: number, max: number): boolean {
+  return value >= 1 && value <= max
 }
 
 function scrypt(

@@ -14,11 +14,6 @@ export function violatedUniqueColumn(thrown: unknown): string | undefined {
   return /UNIQUE constraint failed: (?:index ')?([\w.]+)/.exec(message)?.[1]
 }
 
-/** Whether a row that the statement refers to is gone. */
-export function isForeignKeyViolation(thrown: unknown): boolean {
-  return d1Message(thrown)?.includes('FOREIGN KEY constraint failed') ?? false
-}
-
 /** Whether the database failed, as against a refused constraint or a fault of our own. */
 export function isDatabaseFailure(thrown: unknown): boolean {
   const message = d1Message(thrown)

@@ -48,6 +48,8 @@ export const devices = sqliteTable(
     createdAt: integer('created_at').notNull(),
     updatedAt: integer('updated_at').notNull(),
     disabledAt: integer('disabled_at'),
+    /** The day of its last use: its object writes it, at most once a day. */
+    lastUsedAt: integer('last_used_at'),
   },
   (table) => [
     uniqueIndex('devices_user_name').on(table.userId, table.name),
@@ -71,6 +73,11 @@ export const apiKeys = sqliteTable(
     disabledAt: integer('disabled_at'),
     revokedAt: integer('revoked_at'),
     revokedReason: text('revoked_reason'),
+    /** Null in all four: not limited. */
+    rateLimit: integer('rate_limit'),
+    rateWindowSeconds: integer('rate_window_seconds'),
+    quotaLimit: integer('quota_limit'),
+    quotaPeriod: text('quota_period', { enum: ['hour', 'day', 'month', 'total'] }),
   },
   (table) => [index('api_keys_device').on(table.deviceId, table.createdAt, table.id)],
 )

@@ -1,22 +1,74 @@
 import { DurableObject } from 'cloudflare:workers'
+import type { MeterDecision } from '../domain/meter.ts'
+import { periodStart } from '../domain/quota.ts'
+import type { UsageCount, UsageInterval, UsageRow } from '../domain/usage.ts'
+import { type ChargeRequest, MeterStore } from './meter-store.ts'
+import {
+  addUsage,
+  hasUsage,
+  makeUsageTables,
+  pruneUsage,
+  readLastUses,
+  readUsage,
+} from './usage-store.ts'
 
-/** When a device last checked in, and its newest report with the time of that. Milliseconds. */
-export type CheckIn = {
-  readonly seenAt: number
-  readonly report: string | null
-}
+/** When a device last checked in, and its newest report. Milliseconds. */
+export type CheckIn = { readonly seenAt: number; readonly report: string | null }
+
+/** A decision, and how long from now until a request of the same cost would pass; null: never. */
+export type Charge = MeterDecision & { readonly retryInMs: number | null }
+
+const SCHEMA = `
+  create table if not exists check_in
+    (only integer primary key check (only = 1), seen_at integer not null, report text);
+  create table if not exists facts (name text primary key, value) without rowid;`
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+/** How often an object that is no longer used looks for what it may forget. */
+const PRUNE_INTERVAL_MS = 30 * DAY_MS
 
 /**
- * What changes with every call of one device, in one object that lives near it, so that no call
- * writes to D1. It has one clock: its own.
+ * What changes with every call of one device: what its keys have spent, its usage, its last report.
+ * One object for each device (its name is the device's id), which lives near the device, so that no
+ * call writes to D1. It has one clock: its own.
  */
 export class DeviceState extends DurableObject<Env> {
-  #hasTables = false
+  #meters: MeterStore | undefined
+
+  /** Charges a key's limits, all or nothing. */
+  async charge(deviceId: string, request: ChargeRequest): Promise<Charge> {
+    const now = Date.now()
+    const decision = this.#open().charge(request, now)
+    if (request.counts) await this.#publishLater(deviceId, now)
+    const { retryAt } = decision
+    return { ...decision, retryInMs: retryAt === null ? null : retryAt - now }
+  }
+
+  /** Adds verifies that were counted elsewhere. */
+  async count(deviceId: string, counts: readonly UsageCount[]): Promise<void> {
+    const now = Date.now()
+    this.#open()
+    addUsage(this.ctx.storage.sql, counts, now)
+    await this.#publishLater(deviceId, now)
+  }
+
+  usage(interval: UsageInterval, from: number, to: number): UsageRow[] {
+    this.#open().settle()
+    return readUsage(this.ctx.storage.sql, interval, from, to)
+  }
+
+  /** When each secret was last used, to the minute, by its hash. */
+  lastUses(): Record<string, number> {
+    this.#open().settle()
+    return readLastUses(this.ctx.storage.sql)
+  }
 
   /** Keeps the report (JSON text), or only the time when there is none. */
   checkIn(report: string | null): { receivedAt: number } {
     const now = Date.now()
-    this.#sql().exec(
+    this.#open()
+    this.ctx.storage.sql.exec(
       `insert into check_in (only, seen_at, report) values (1, ?, ?)
        on conflict (only) do update set
          seen_at = excluded.seen_at, report = coalesce(excluded.report, check_in.report)`,
@@ -27,22 +79,72 @@ export class DeviceState extends DurableObject<Env> {
   }
 
   lastCheckIn(): CheckIn | undefined {
-    const [row] = this.#sql()
+    this.#open()
+    const [row] = this.ctx.storage.sql
       .exec<{ seen_at: number; report: string | null }>('select seen_at, report from check_in')
       .toArray()
     return row === undefined ? undefined : { seenAt: row.seen_at, report: row.report }
   }
 
-  /** Tables are made on first use: an emptied object's live instance has none. */
-  #sql(): SqlStorage {
+  /** Tells D1 on which day the device was last used, and forgets what is too old. */
+  override async alarm(): Promise<void> {
     const { sql } = this.ctx.storage
-    if (!this.#hasTables) {
-      sql.exec(
-        `create table if not exists check_in
-           (only integer primary key check (only = 1), seen_at integer not null, report text)`,
+    this.#open().settle()
+    const now = Date.now()
+    const lastUse = Math.max(0, ...Object.values(readLastUses(sql)))
+    const deviceId = this.#fact('device_id')
+    if (lastUse > 0 && typeof deviceId === 'string') {
+      await this.env.DB.prepare(
+        'update devices set last_used_at = ?1 where id = ?2 and coalesce(last_used_at, 0) < ?1',
       )
-      this.#hasTables = true
+        .bind(periodStart('day', lastUse), deviceId)
+        .run()
     }
-    return sql
+    pruneUsage(sql, now)
+    if (hasUsage(sql)) await this.ctx.storage.setAlarm(now + PRUNE_INTERVAL_MS)
+  }
+
+  /** Forgets everything: the device was deleted. */
+  async empty(): Promise<void> {
+    this.#meters = undefined
+    await this.ctx.storage.deleteAlarm()
+    await this.ctx.storage.deleteAll()
+  }
+
+  /**
+   * Sees to it that the alarm runs once on a day on which the device is used: within an hour, at a
+   * random time, so that a fleet that wakes at once does not reach D1 at once.
+   */
+  async #publishLater(deviceId: string, now: number): Promise<void> {
+    const day = periodStart('day', now)
+    if (this.#fact('scheduled_day') === day) return
+    this.#setFact('device_id', deviceId)
+    this.#setFact('scheduled_day', day)
+    await this.ctx.storage.setAlarm(now + Math.floor(Math.random() * HOUR_MS))
+  }
+
+  #fact(name: string): SqlStorageValue | undefined {
+    const [row] = this.ctx.storage.sql
+      .exec<{ value: SqlStorageValue }>('select value from facts where name = ?', name)
+      .toArray()
+    return row?.value
+  }
+
+  #setFact(name: string, value: string | number): void {
+    this.ctx.storage.sql.exec(
+      'insert into facts values (?, ?) on conflict do update set value = excluded.value',
+      name,
+      value,
+    )
+  }
+
+  /** Tables are made on first use: an emptied object's live instance has none. */
+  #open(): MeterStore {
+    if (this.#meters !== undefined) return this.#meters
+    const { sql } = this.ctx.storage
+    sql.exec(SCHEMA)
+    makeUsageTables(sql)
+    this.#meters = new MeterStore(sql)
+    return this.#meters
   }
 }

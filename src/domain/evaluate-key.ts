@@ -1,3 +1,4 @@
+import type { MeterPolicy } from './meter.ts'
 import { err, ok, type Result } from './result.ts'
 import { coversScopes } from './scopes.ts'
 
@@ -9,6 +10,7 @@ export type Denial =
   | 'disabled'
   | 'insufficient_scope'
   | 'rate_limited'
+  | 'quota_exceeded'
 
 /**
  * What the database knows of one secret, at one moment: plain data, which may be kept and shared
@@ -37,6 +39,7 @@ export type KeyPolicySnapshot = {
     readonly expiresAt: number | null
     readonly disabledAt: number | null
     readonly revokedAt: number | null
+    readonly limits: MeterPolicy
   }
   readonly device: {
     readonly id: string

@@ -118,6 +118,11 @@ export const PROBLEMS = {
     title: 'Too many requests',
     meaning: 'Wait for as many seconds as Retry-After says.',
   },
+  'quota-exceeded': {
+    status: 429,
+    title: 'The quota is used up',
+    meaning: 'The key has spent its quota for this period. `reset_at` says when the next begins.',
+  },
   'internal-error': {
     status: 500,
     title: 'Something went wrong here',
@@ -156,5 +161,7 @@ export function problemOfDenial(denial: Denial): ProblemCode {
       return 'insufficient-scope'
     case 'rate_limited':
       return 'rate-limited'
+    case 'quota_exceeded':
+      return 'quota-exceeded'
   }
 }

@@ -23,6 +23,6 @@ export type AppEnv = {
 }
 
 /** What helpers ask of a context: any route's has it, whatever its middleware added. */
-export type AppContext = Pick<Context<AppEnv>, 'env' | 'req' | 'var' | 'json'>
+export type AppContext = Pick<Context<AppEnv>, 'env' | 'req' | 'var' | 'json' | 'header'>
 
 export const factory = createFactory<AppEnv>()

@@ -1,7 +1,9 @@
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { problemOfDenial, PROBLEMS, type ProblemCode } from '../domain/problems.ts'
 import type { Denial } from '../domain/evaluate-key.ts'
+import type { MeterDecision } from '../domain/meter.ts'
 import type { CredentialFault } from './credential.ts'
+import { secondsUntil } from './rate-limit-headers.ts'
 import type { AppContext } from './env.ts'
 
 /** One fault of a body: where it is (RFC 6901) and what is wrong with it. */
@@ -11,6 +13,8 @@ export type ProblemOptions = {
   /** A sentence about this occurrence. Nothing secret, and nothing of the database's. */
   readonly detail?: string
   readonly errors?: readonly FieldError[]
+  /** Further members of the document (RFC 9457 §3.2). */
+  readonly members?: Readonly<Record<string, unknown>>
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -18,6 +22,8 @@ export type ProblemOptions = {
 export const RETRY_AFTER_SECONDS = 5
 /** The window of the platform's limiters, which do not tell when it ends. */
 const LIMIT_WINDOW_SECONDS = 60
+/** How long to wait for what comes by itself never, such as a total quota: somebody may raise it. */
+const NEVER_SECONDS = 86_400
 
 /** Answers with a problem document (RFC 9457). Every error body but the classic ones is one. */
 export function problem(c: AppContext, code: ProblemCode, options: ProblemOptions = {}): Response {
@@ -31,6 +37,7 @@ export function problem(c: AppContext, code: ProblemCode, options: ProblemOption
       instance: `/requests/${c.var.requestId}`,
       code,
       ...(options.errors === undefined ? {} : { errors: options.errors }),
+      ...options.members,
     },
     status satisfies ContentfulStatusCode,
     { ...headersOf(code, status), ...options.headers, 'Content-Type': 'application/problem+json' },
@@ -51,9 +58,29 @@ export function denied(c: AppContext, denial: Denial, scopes: readonly string[] 
   return problem(c, code)
 }
 
+/** Answers a key that is over a limit: how that limit stands, and when a retry would pass. */
+export function overLimit(
+  c: AppContext,
+  denial: 'rate_limited' | 'quota_exceeded',
+  decision: MeterDecision,
+): Response {
+  noteDenial(c, denial)
+  const reading = denial === 'rate_limited' ? decision.rateLimit : decision.quota
+  const { now } = c.var
+  const wait = decision.retryAt === null ? NEVER_SECONDS : secondsUntil(decision.retryAt, now)
+  return problem(c, problemOfDenial(denial), {
+    headers: { 'Retry-After': String(Math.max(1, wait)) },
+    members: {
+      limit: reading?.limit,
+      remaining: reading?.remaining,
+      reset_at: reading?.resetAt ? new Date(reading.resetAt).toISOString() : null,
+    },
+  })
+}
+
 /** Notes for the log that a credential was refused: one that was made up is only counted. */
 export function noteDenial(c: AppContext, denial: Denial): void {
-  const isGenuine = denial !== 'not_found' && denial !== 'rate_limited'
+  const isGenuine = denial !== 'not_found'
   c.var.log.subject = isGenuine ? 'denial' : 'made-up'
 }
 

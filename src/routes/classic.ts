@@ -1,6 +1,5 @@
 import { type AppContext, factory } from '../http/env.ts'
-import { classicErrors } from '../http/middleware/classic-errors.ts'
-import { verifyPresented } from '../http/middleware/require-device.ts'
+import { refused, verifyPresented } from '../http/middleware/require-device.ts'
 import { requireUser } from '../http/middleware/require-user.ts'
 import { denied, noteDenial, problem } from '../http/problem.ts'
 import { isJson, validBody } from '../http/validate.ts'
@@ -27,10 +26,6 @@ const INVALID_API_KEY = { message: 'The provided API key is not valid' }
  */
 export const classic = factory
   .createApp()
-  .use('/register', classicErrors)
-  .use('/auth', classicErrors)
-  .use('/user/add-device', classicErrors)
-  .use('/device/check-in', classicErrors)
   .post('/register', validBody(classicRegistration), async (c) => {
     const { settings } = c.var
     if (settings.registration === 'closed') return problem(c, 'registration-closed')
@@ -42,8 +37,10 @@ export const classic = factory
       : c.json({ message: 'A user with that username already exists.' }, 400)
   })
   .post('/auth', async (c) => {
-    if (c.req.raw.body === null || !isJson(c.req.raw)) return problem(c, 'unsupported-media-type')
-    const body = classicSignIn.safeParse(await c.req.json())
+    if (!isJson(c.req.raw)) return problem(c, 'unsupported-media-type')
+    const json = await readJson(c)
+    if (json === undefined) return problem(c, 'invalid-json')
+    const body = classicSignIn.safeParse(json)
     if (!body.success) return c.json(INVALID_CREDENTIALS, 401)
     const { username, password } = body.data
     if (!(await mayTryPassword(c, username))) return problem(c, 'rate-limited')
@@ -66,6 +63,7 @@ export const classic = factory
       const input = { name, metadata: {}, key: {} }
       const created = await createDevice(changeOf(c, user.id), user.id, input, settings)
       if (!created.ok) {
+        if (created.reason === 'owner_gone') return denied(c, 'revoked')
         return c.json({ message: `A device with name '${name}' already exists.` }, 400)
       }
       c.var.log.deviceId = created.value.device.id
@@ -81,7 +79,8 @@ export const classic = factory
 
     const verified = await verifyPresented(c, presented)
     if (!verified.valid) {
-      if (verified.denial === 'rate_limited') return denied(c, 'rate_limited')
+      const isLimit = verified.denial === 'rate_limited' || verified.denial === 'quota_exceeded'
+      if (isLimit) return refused(c, verified)
       noteDenial(c, verified.denial)
       return c.json(INVALID_API_KEY, 403)
     }
@@ -90,10 +89,15 @@ export const classic = factory
     return c.json({ message: 'Check-in received.', device_name: device.name })
   })
 
+/** The JSON body; undefined when there is none, or it does not parse. */
+async function readJson(c: AppContext): Promise<unknown> {
+  if (c.req.raw.body === null || !isJson(c.req.raw)) return undefined
+  return await c.req.json().catch(() => undefined)
+}
+
 /** The JSON body where the old system's `if not json` would have let it pass; scalars become {}. */
 async function readTruthyJson(c: AppContext): Promise<object | undefined> {
-  if (c.req.raw.body === null || !isJson(c.req.raw)) return undefined
-  const body: unknown = await c.req.json().catch(() => undefined)
+  const body = await readJson(c)
   if (!body) return undefined
   if (typeof body !== 'object') return {}
   return Object.keys(body).length > 0 ? body : undefined

@@ -3,7 +3,7 @@ import { requireDevice } from '../http/middleware/require-device.ts'
 import { validBody } from '../http/validate.ts'
 import { checkIn as checkInBody } from '../schemas/devices.ts'
 import { checkIn } from '../services/check-ins.ts'
-import { optionalTimestamp, timestamp } from './present.ts'
+import { optionalTimestamp, presentLimits, timestamp } from './present.ts'
 
 /** What a device calls with its own key. */
 export const device = factory
@@ -18,6 +18,7 @@ export const device = factory
         name: key.name,
         scopes: key.scopes,
         expires_at: optionalTimestamp(key.expiresAt),
+        ...presentLimits(key.limits),
       },
     })
   })

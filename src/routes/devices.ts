@@ -1,20 +1,15 @@
 import { factory } from '../http/env.ts'
 import { requireUser } from '../http/middleware/require-user.ts'
-import { problem } from '../http/problem.ts'
+import { denied, problem } from '../http/problem.ts'
 import { validBody, validQuery } from '../http/validate.ts'
 import { deviceChange, deviceCreation, deviceQuery } from '../schemas/devices.ts'
 import { lastCheckIn } from '../services/check-ins.ts'
-import {
-  createDevice,
-  deleteDevice,
-  type Device,
-  findDevice,
-  listDevices,
-  updateDevice,
-} from '../services/devices.ts'
+import { createDevice, deleteDevice, updateDevice } from '../services/devices.ts'
+import { type Device, findDevice, listDevices } from '../services/find-devices.ts'
+import { readLastUses } from '../services/usage.ts'
 import { changeOf } from './change.ts'
 import { keyInputOf } from './key-input.ts'
-import { nextCursor, optionalTimestamp, presentKey, timestamp } from './present.ts'
+import { latest, nextCursor, optionalTimestamp, presentKey, timestamp } from './present.ts'
 
 /** A user's devices. Another's device and one that is not there are the same 404. */
 export const devices = factory
@@ -24,7 +19,11 @@ export const devices = factory
     const { key: policy, ...fields } = c.req.valid('json')
     const input = { ...fields, key: keyInputOf(policy, now) }
     const created = await createDevice(changeOf(c, user.id), user.id, input, settings)
-    if (!created.ok) return problem(c, 'device-name-taken')
+    if (!created.ok) {
+      // The account went while this request was under way, and its sessions with it.
+      if (created.reason === 'owner_gone') return denied(c, 'revoked')
+      return problem(c, 'device-name-taken')
+    }
     const { device, key, secret } = created.value
     c.var.log.deviceId = device.id
     const body = { device: present(device), key: presentKey(key, now), api_key: secret }
@@ -43,9 +42,14 @@ export const devices = factory
   .get('/v1/devices/:id', requireUser(), async (c) => {
     const device = await findDevice(c.env.DB, c.var.user.id, c.req.param('id'))
     if (device === undefined) return problem(c, 'not-found')
-    const last = await lastCheckIn(c.env.DEVICE_STATE, device.id)
+    const states = c.env.DEVICE_STATE
+    const [last, lastUses] = await Promise.all([
+      lastCheckIn(states, device.id),
+      readLastUses(states, device.id),
+    ])
     return c.json({
       ...present(device),
+      last_used_at: latest(Object.values(lastUses)),
       last_seen_at: optionalTimestamp(last?.seenAt ?? null),
       last_report: last?.report ?? null,
     })
@@ -74,5 +78,6 @@ function present(device: Device) {
     enabled: device.disabledAt === null,
     created_at: timestamp(device.createdAt),
     updated_at: timestamp(device.updatedAt),
+    last_used_at: optionalTimestamp(device.lastUsedAt),
   }
 }

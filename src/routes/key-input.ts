@@ -6,10 +6,13 @@ type KeyPolicy = z.output<typeof keyPolicy>
 
 /** The wire's key policy in the services' words: one expiry, in milliseconds. */
 export function keyInputOf(policy: KeyPolicy, now: number): KeyInput {
-  const { name, scopes, expires_at: expiresAt, expires_in: expiresIn } = policy
+  const { name, scopes, expires_at: expiresAt, expires_in: expiresIn, quota } = policy
+  const { rate_limit: rate } = policy
   return {
     name,
     scopes,
+    quota,
+    rateLimit: rate && { limit: rate.limit, windowSeconds: rate.window_seconds },
     expiresAt: expiresIn === undefined ? expiresAt : now + expiresIn * 1000,
   }
 }

@@ -6,6 +6,7 @@ import { keyChange, keyPolicy, keyQuery, rotation } from '../schemas/keys.ts'
 import { findKey, type KeyPath, listKeys } from '../services/find-keys.ts'
 import { createKey, revokeKey, updateKey } from '../services/keys.ts'
 import { rotateKey } from '../services/rotate-key.ts'
+import { readLastUses } from '../services/usage.ts'
 import { changeOf } from './change.ts'
 import { keyInputOf } from './key-input.ts'
 import { nextCursor, presentKey } from './present.ts'
@@ -20,8 +21,9 @@ export const keys = factory
     const page = await listKeys(c.env.DB, user.id, c.req.param('id'), query, now)
     if (page === undefined) return problem(c, 'not-found')
     const last = page.hasMore ? page.keys.at(-1) : undefined
+    const lastUses = await readLastUses(c.env.DEVICE_STATE, c.req.param('id'))
     return c.json({
-      items: page.keys.map((key) => presentKey(key, now)),
+      items: page.keys.map((key) => presentKey(key, now, lastUses)),
       next_cursor: nextCursor(last && { at: last.createdAt, id: last.id }),
     })
   })
@@ -39,7 +41,9 @@ export const keys = factory
   })
   .get('/v1/devices/:id/keys/:key_id', requireUser(), async (c) => {
     const key = await findKey(c.env.DB, pathOf(c, c.req.param()), c.var.now)
-    return key === undefined ? problem(c, 'not-found') : c.json(presentKey(key, c.var.now))
+    if (key === undefined) return problem(c, 'not-found')
+    const lastUses = await readLastUses(c.env.DEVICE_STATE, key.deviceId)
+    return c.json(presentKey(key, c.var.now, lastUses))
   })
   .patch('/v1/devices/:id/keys/:key_id', requireUser(), validBody(keyChange), async (c) => {
     const { user, now } = c.var

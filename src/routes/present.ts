@@ -1,3 +1,4 @@
+import type { MeterPolicy } from '../domain/meter.ts'
 import { cursorAfter } from '../schemas/common.ts'
 import { type Key, statusOf } from '../services/find-keys.ts'
 
@@ -15,8 +16,21 @@ export function nextCursor(last: { readonly at: number; readonly id: string } | 
   return last === undefined ? null : cursorAfter(last)
 }
 
-/** A key as the wire shows it: of its secrets only the hints. */
-export function presentKey(key: Key, now: number) {
+export function presentLimits({ rateLimit, quota }: MeterPolicy) {
+  return {
+    rate_limit: rateLimit && { limit: rateLimit.limit, window_seconds: rateLimit.windowSeconds },
+    quota,
+  }
+}
+
+/** When secrets were last used, to the minute, by their hashes. */
+export type LastUses = Readonly<Record<string, number>>
+
+/**
+ * A key as the wire shows it: of its secrets only the hints.
+ * @param lastUses left out where the answer must not depend on the device's object
+ */
+export function presentKey(key: Key, now: number, lastUses?: LastUses) {
   return {
     id: key.id,
     device_id: key.deviceId,
@@ -27,12 +41,25 @@ export function presentKey(key: Key, now: number) {
     created_at: timestamp(key.createdAt),
     updated_at: timestamp(key.updatedAt),
     expires_at: optionalTimestamp(key.expiresAt),
+    ...presentLimits(key.limits),
     revoked_at: optionalTimestamp(key.revokedAt),
     revoked_reason: key.revokedReason,
+    ...(lastUses && { last_used_at: latestUse(key.secrets, lastUses) }),
     secrets: key.secrets.map((secret) => ({
       hint: secret.hint,
       created_at: timestamp(secret.createdAt),
       expires_at: optionalTimestamp(secret.expiresAt),
+      ...(lastUses && { last_used_at: optionalTimestamp(lastUses[secret.hash] ?? null) }),
     })),
   }
+}
+
+function latestUse(secrets: Key['secrets'], lastUses: LastUses): string | null {
+  return latest(secrets.map((secret) => lastUses[secret.hash] ?? 0))
+}
+
+/** The latest of times, of which 0 is none. */
+export function latest(times: readonly number[]): string | null {
+  const last = Math.max(0, ...times)
+  return last === 0 ? null : timestamp(last)
 }

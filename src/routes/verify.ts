@@ -13,9 +13,11 @@ export const verify = factory
     const { key, owner } = c.var
     const reach = verifierReach(key.scopes, owner.role)
     if (reach === undefined) return denied(c, 'insufficient_scope', [VERIFY_OWN])
-    const { api_key: presented, scopes, fresh } = c.req.valid('json')
+    const { api_key: presented, scopes, cost, fresh } = c.req.valid('json')
     const ownerId = reach === 'own' ? owner.id : undefined
-    const request = { presented, scopes, fresh, caller: callerOf(c) }
-    const result = await verifyFor(ownerId, worldOf(c), request)
-    return result.code === 'rate_limited' ? problem(c, 'rate-limited') : c.json(result)
+    const request = { presented, scopes, cost, fresh, ownerId, caller: callerOf(c) }
+    const result = await verifyFor(worldOf(c), request)
+    // A denial that names no owner is of the verifier itself: too many unknown secrets.
+    const isOwnFault = result.code === 'rate_limited' && result.owner === undefined
+    return isOwnFault ? problem(c, 'rate-limited') : c.json(result)
   })

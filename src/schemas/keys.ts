@@ -15,7 +15,25 @@ const scope = z
       'characters); * may be the last segment; of keys: there are keys:verify and keys:verify-all',
   )
 
+const LIMIT_MAX = 1_000_000
+const DAY_SECONDS = 86_400
+
+const limit = z.int().min(1).max(LIMIT_MAX)
+
+/** On a change, null takes the limit away. */
+const limitFields = {
+  rate_limit: z
+    .strictObject({ limit, window_seconds: z.int().min(1).max(DAY_SECONDS) })
+    .nullable()
+    .optional(),
+  quota: z
+    .strictObject({ limit, period: z.enum(['hour', 'day', 'month', 'total']) })
+    .nullable()
+    .optional(),
+}
+
 const policyFields = {
+  ...limitFields,
   name: name.optional(),
   scopes: z
     .array(scope)

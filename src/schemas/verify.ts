@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { COST_MAX } from '../domain/meter.ts'
 import { isLiteralScope, SCOPES_MAX } from '../domain/scopes.ts'
 
 /** What a presented string may be at most: anything longer cannot be genuine. */
@@ -10,5 +11,6 @@ export const verifyRequest = z.strictObject({
     .array(z.string().refine(isLiteralScope, 'must be a scope without *'))
     .max(SCOPES_MAX)
     .default([]),
+  cost: z.int().min(0).max(COST_MAX).default(1),
   fresh: z.boolean().default(false),
 })

@@ -1,6 +1,7 @@
-import { and, desc, eq, lt, or } from 'drizzle-orm'
+import { and, desc, eq } from 'drizzle-orm'
 import { openDatabase } from '../db/client.ts'
 import { auditEvents } from '../db/schema.ts'
+import { isBefore, type Position } from './paging.ts'
 
 /** One entry of the record: who did what to what, when and from where. Times are milliseconds. */
 export type AuditEvent = {
@@ -22,7 +23,7 @@ export async function listAuditEvents(
   userId: string,
   query: {
     readonly limit: number
-    readonly after?: { readonly at: number; readonly id: string } | undefined
+    readonly after?: Position | undefined
   },
 ): Promise<{ events: AuditEvent[]; hasMore: boolean }> {
   const { limit, after } = query
@@ -32,12 +33,7 @@ export async function listAuditEvents(
     .where(
       and(
         eq(auditEvents.userId, userId),
-        after === undefined
-          ? undefined
-          : or(
-              lt(auditEvents.at, after.at),
-              and(eq(auditEvents.at, after.at), lt(auditEvents.id, after.id)),
-            ),
+        after === undefined ? undefined : isBefore(auditEvents.at, auditEvents.id, after),
       ),
     )
     .orderBy(desc(auditEvents.at), desc(auditEvents.id))

@@ -1,7 +1,4 @@
-import { Unavailable } from '../domain/unavailable.ts'
-
-/** The part of the environment in which devices' objects live. */
-export type DeviceStates = Env['DEVICE_STATE']
+import { type DeviceStates, reached } from './device-states.ts'
 
 /**
  * Keeps a device's report in its own object: no D1 write.
@@ -27,12 +24,4 @@ export async function lastCheckIn(
   const last = await reached(states.getByName(deviceId).lastCheckIn())
   if (last === undefined) return undefined
   return { seenAt: last.seenAt, report: last.report === null ? null : JSON.parse(last.report) }
-}
-
-async function reached<Answer>(call: Promise<Answer>): Promise<Answer> {
-  try {
-    return await call
-  } catch (cause) {
-    throw new Unavailable('the device state did not answer', { cause })
-  }
 }

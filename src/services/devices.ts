@@ -1,46 +1,33 @@
-import { and, asc, eq, gt, isNotNull, isNull, or, type SQL, sql } from 'drizzle-orm'
+import { eq, type SQL, sql } from 'drizzle-orm'
 import { newId } from '../crypto/ids.ts'
-import { openDatabase, type Database } from '../db/client.ts'
+import { openDatabase } from '../db/client.ts'
 import { violatedUniqueColumn } from '../db/errors.ts'
-import { devices } from '../db/schema.ts'
+import { devices, users } from '../db/schema.ts'
 import { err, ok, type Result } from '../domain/result.ts'
 import { keyCache } from '../edge/key-cache.ts'
 import type { Settings } from '../settings.ts'
 import { recordAudit, type Change } from './change.ts'
 import { disabledAtFor, enabledIn } from './enabled.ts'
+import { type Device, deviceColumns, findDevice, ownDevice, toDevice } from './find-devices.ts'
 import type { Key } from './find-keys.ts'
 import { removeDevices } from './device-removal.ts'
 import { type KeyInput, policyOf, prepareKey } from './keys.ts'
 
-export type Device = {
-  readonly id: string
+export type DeviceInput = {
   readonly name: string
   readonly metadata: Readonly<Record<string, unknown>>
-  readonly createdAt: number
-  readonly updatedAt: number
-  readonly disabledAt: number | null
-}
-
-const deviceColumns = {
-  id: devices.id,
-  name: devices.name,
-  metadata: devices.metadata,
-  createdAt: devices.createdAt,
-  updatedAt: devices.updatedAt,
-  disabledAt: devices.disabledAt,
+  readonly key: KeyInput
 }
 
 /** Makes a device with its first key. The secret is in the result and nowhere else. */
 export async function createDevice(
   change: Change,
   userId: string,
-  input: {
-    readonly name: string
-    readonly metadata: Readonly<Record<string, unknown>>
-    readonly key: KeyInput
-  },
+  input: DeviceInput,
   settings: Settings,
-): Promise<Result<{ device: Device; key: Key; secret: string }, 'device_name_taken'>> {
+): Promise<
+  Result<{ device: Device; key: Key; secret: string }, 'device_name_taken' | 'owner_gone'>
+> {
   const { now } = change
   const db = openDatabase(change.database)
   const device: Device = {
@@ -50,69 +37,30 @@ export async function createDevice(
     createdAt: now,
     updatedAt: now,
     disabledAt: null,
+    lastUsedAt: null,
   }
-  const { key, secret, statements } = await prepareKey(
-    db,
-    now,
-    { userId, deviceId: device.id },
-    input.key,
-    settings,
-  )
+  const owner = { userId, deviceId: device.id }
+  const { key, secret, statements } = await prepareKey(db, now, owner, input.key, settings)
+  const after = { name: device.name, metadata: device.metadata, key: policyOf(key) }
+  const made = sql`exists (select 1 from ${devices} where ${devices.id} = ${device.id})`
   try {
-    await db.batch([
-      db.insert(devices).values({ ...device, userId, metadata: JSON.stringify(device.metadata) }),
+    const [inserted] = await db.batch([
+      // Only under an owner who is still there: the account may be going in another request.
+      db
+        .insert(devices)
+        .select(
+          sql`select ${device.id}, ${users.id}, ${device.name}, ${JSON.stringify(device.metadata)},
+            ${now}, ${now}, null, null from ${users} where ${eq(users.id, userId)}`,
+        )
+        .returning({ id: devices.id }),
       ...statements,
-      recordAudit(db, change, {
-        action: 'device.created',
-        userId,
-        deviceId: device.id,
-        keyId: key.id,
-        after: { name: device.name, metadata: device.metadata, key: policyOf(key) },
-      }),
+      recordAudit(db, change, { action: 'device.created', ...owner, keyId: key.id, after }, made),
     ])
+    return inserted.length > 0 ? ok({ device, key, secret }) : err('owner_gone')
   } catch (thrown) {
     if (violatedUniqueColumn(thrown) === 'devices.user_id') return err('device_name_taken')
     throw thrown
   }
-  return ok({ device, key, secret })
-}
-
-/** A page of the user's devices, oldest first, and whether more follow. */
-export async function listDevices(
-  database: D1Database,
-  userId: string,
-  query: {
-    readonly limit: number
-    readonly after?: { readonly at: number; readonly id: string } | undefined
-    readonly search?: string | undefined
-    readonly status?: 'enabled' | 'disabled' | undefined
-  },
-): Promise<{ devices: Device[]; hasMore: boolean }> {
-  const { limit, after, search, status } = query
-  const rows = await openDatabase(database)
-    .select(deviceColumns)
-    .from(devices)
-    .where(
-      and(
-        eq(devices.userId, userId),
-        after === undefined ? undefined : isAfter(after),
-        // LIKE patterns over 50 bytes are an error in D1.
-        search === undefined ? undefined : sql`instr(lower(${devices.name}), lower(${search})) > 0`,
-        status === 'enabled' ? isNull(devices.disabledAt) : undefined,
-        status === 'disabled' ? isNotNull(devices.disabledAt) : undefined,
-      ),
-    )
-    .orderBy(asc(devices.createdAt), asc(devices.id))
-    .limit(limit + 1)
-  return { devices: rows.slice(0, limit).map(toDevice), hasMore: rows.length > limit }
-}
-
-export async function findDevice(
-  database: D1Database,
-  userId: string,
-  deviceId: string,
-): Promise<Device | undefined> {
-  return await selectDevice(openDatabase(database), ownDevice(userId, deviceId))
 }
 
 export type DeviceChange = {
@@ -131,7 +79,7 @@ export async function updateDevice(
   const db = openDatabase(change.database)
   const own = ownDevice(userId, deviceId)
   if (Object.values(input).every((value) => value === undefined)) {
-    const device = await selectDevice(db, own)
+    const device = await findDevice(change.database, userId, deviceId)
     return device === undefined ? err('not_found') : ok(device)
   }
   const { name, metadata, enabled } = input
@@ -203,23 +151,6 @@ export async function deleteDevice(
   }
 }
 
-/** The owner is part of every predicate: another's device is one that is not there. */
-function ownDevice(userId: string, deviceId: string): SQL | undefined {
-  return and(eq(devices.id, deviceId), eq(devices.userId, userId))
-}
-
-async function selectDevice(db: Database, where: SQL | undefined): Promise<Device | undefined> {
-  const [row] = await db.select(deviceColumns).from(devices).where(where)
-  return row === undefined ? undefined : toDevice(row)
-}
-
-function isAfter(position: { at: number; id: string }): SQL | undefined {
-  return or(
-    gt(devices.createdAt, position.at),
-    and(eq(devices.createdAt, position.at), gt(devices.id, position.id)),
-  )
-}
-
 /** The changed fields as they are in the row, in the words of the wire. */
 function stateBefore(input: DeviceChange): SQL {
   const fields = [
@@ -228,13 +159,4 @@ function stateBefore(input: DeviceChange): SQL {
     ...(input.enabled === undefined ? [] : [sql`'enabled', ${enabledIn(devices.disabledAt)}`]),
   ]
   return sql`json_object(${sql.join(fields, sql`, `)})`
-}
-
-function toDevice(row: Omit<Device, 'metadata'> & { readonly metadata: string }): Device {
-  return { ...row, metadata: parseObject(row.metadata) }
-}
-
-function parseObject(text: string): Record<string, unknown> {
-  const parsed: unknown = JSON.parse(text)
-  return typeof parsed === 'object' && parsed !== null ? { ...parsed } : {}
 }

@@ -1,7 +1,9 @@
 import { and, asc, eq, gt, inArray, isNotNull, isNull, lte, or, type SQL, sql } from 'drizzle-orm'
 import { openDatabase, type Database } from '../db/client.ts'
 import { apiKeys, devices, keySecrets } from '../db/schema.ts'
-import { parseScopes } from './scopes-column.ts'
+import type { MeterPolicy } from '../domain/meter.ts'
+import { limitsOf, parseScopes } from './key-columns.ts'
+import { isAfter, type Position } from './paging.ts'
 
 /** A key as its owner sees it. Times are milliseconds. */
 export type Key = {
@@ -15,11 +17,14 @@ export type Key = {
   readonly disabledAt: number | null
   readonly revokedAt: number | null
   readonly revokedReason: string | null
+  readonly limits: MeterPolicy
   /** The secrets that live: one, or two while a rotation overlaps. Newest first. */
   readonly secrets: readonly LiveSecret[]
 }
 
 export type LiveSecret = {
+  /** For looking up its last use; not for showing. */
+  readonly hash: string
   readonly hint: string
   readonly createdAt: number
   readonly expiresAt: number | null
@@ -54,7 +59,7 @@ export async function listKeys(
   deviceId: string,
   query: {
     readonly limit: number
-    readonly after?: { readonly at: number; readonly id: string } | undefined
+    readonly after?: Position | undefined
     readonly status?: KeyStatus | undefined
   },
   now: number,
@@ -73,7 +78,7 @@ export async function listKeys(
         and(
           eq(apiKeys.deviceId, deviceId),
           isOwnedBy(userId),
-          after === undefined ? undefined : isAfter(after),
+          after === undefined ? undefined : isAfter(apiKeys.createdAt, apiKeys.id, after),
           status === undefined ? undefined : hasStatus(status, now),
         ),
       )
@@ -107,6 +112,7 @@ async function withSecrets(
   const secrets = await db
     .select({
       keyId: keySecrets.keyId,
+      hash: keySecrets.hash,
       hint: keySecrets.hint,
       createdAt: keySecrets.createdAt,
       expiresAt: keySecrets.expiresAt,
@@ -117,11 +123,12 @@ async function withSecrets(
   return rows.map((row) => ({
     ...row,
     scopes: parseScopes(row.scopes),
+    limits: limitsOf(row),
     secrets:
       row.revokedAt === null
         ? secrets
             .filter((secret) => secret.keyId === row.id)
-            .map(({ hint, createdAt, expiresAt }) => ({ hint, createdAt, expiresAt }))
+            .map(({ hash, hint, createdAt, expiresAt }) => ({ hash, hint, createdAt, expiresAt }))
         : [],
   }))
 }
@@ -131,13 +138,6 @@ export function isLiveSecret(now: number): SQL | undefined {
   return and(
     isNull(keySecrets.revokedAt),
     or(isNull(keySecrets.expiresAt), gt(keySecrets.expiresAt, now)),
-  )
-}
-
-function isAfter(position: { at: number; id: string }): SQL | undefined {
-  return or(
-    gt(apiKeys.createdAt, position.at),
-    and(eq(apiKeys.createdAt, position.at), gt(apiKeys.id, position.id)),
   )
 }
 

@@ -1,3 +1,5 @@
+import { withTimeout } from './timeout.ts'
+
 /** How long an answer about the database stands, so that probes cannot load it. */
 const PROBE_INTERVAL_MS = 5000
 const PROBE_TIMEOUT_MS = 2000
@@ -7,21 +9,16 @@ let lastProbe: { readonly at: number; readonly isUp: boolean } | undefined
 /** Whether D1 answers: asked at most once an isolate and interval. */
 export async function isDatabaseUp(database: D1Database, now: number): Promise<boolean> {
   if (lastProbe !== undefined && now - lastProbe.at < PROBE_INTERVAL_MS) return lastProbe.isUp
-  const isUp = await Promise.race([answers(database), timeout()])
+  const isUp = await answers(database)
   lastProbe = { at: now, isUp }
   return isUp
 }
 
 async function answers(database: D1Database): Promise<boolean> {
   try {
-    await database.prepare('select 1').first()
+    await withTimeout(database.prepare('select 1').first(), PROBE_TIMEOUT_MS)
     return true
   } catch {
     return false
   }
-}
-
-async function timeout(): Promise<false> {
-  await scheduler.wait(PROBE_TIMEOUT_MS)
-  return false
 }

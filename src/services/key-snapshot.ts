@@ -3,7 +3,8 @@ import { openDatabase } from '../db/client.ts'
 import { apiKeys, devices, keySecrets, users } from '../db/schema.ts'
 import type { KeySnapshot } from '../domain/evaluate-key.ts'
 import { Unavailable } from '../domain/unavailable.ts'
-import { parseScopes } from './scopes-column.ts'
+import { limitsOf, parseScopes } from './key-columns.ts'
+import { withTimeout } from './timeout.ts'
 
 /**
  * What D1 knows of a secret by its hash, in one statement; undefined when it knows nothing.
@@ -14,19 +15,11 @@ export async function readKeySnapshot(
   hash: string,
   timeoutMs: number,
 ): Promise<KeySnapshot | undefined> {
-  const patience = new AbortController()
   try {
-    return await Promise.race([select(database, hash), giveUp(timeoutMs, patience.signal)])
+    return await withTimeout(select(database, hash), timeoutMs)
   } catch (cause) {
     throw new Unavailable('the key could not be read', { cause })
-  } finally {
-    patience.abort()
   }
-}
-
-async function giveUp(timeoutMs: number, signal: AbortSignal): Promise<never> {
-  await scheduler.wait(timeoutMs, { signal })
-  throw new Unavailable('D1 did not answer in time')
 }
 
 async function select(database: D1Database, hash: string): Promise<KeySnapshot | undefined> {
@@ -45,6 +38,10 @@ async function select(database: D1Database, hash: string): Promise<KeySnapshot |
         expiresAt: apiKeys.expiresAt,
         disabledAt: apiKeys.disabledAt,
         revokedAt: apiKeys.revokedAt,
+        rateLimit: apiKeys.rateLimit,
+        rateWindowSeconds: apiKeys.rateWindowSeconds,
+        quotaLimit: apiKeys.quotaLimit,
+        quotaPeriod: apiKeys.quotaPeriod,
       },
       device: { id: devices.id, name: devices.name, disabledAt: devices.disabledAt },
       owner: { id: users.id, role: users.role, disabledAt: users.disabledAt },
@@ -61,6 +58,15 @@ async function select(database: D1Database, hash: string): Promise<KeySnapshot |
   if (key === null || device === null || owner === null) {
     return { secret, ownerId: tombstoneUserId ?? '', policy: null }
   }
-  const policy = { key: { ...key, scopes: parseScopes(key.scopes) }, device, owner }
-  return { secret, ownerId: owner.id, policy }
+  const { id, name, disabledAt } = key
+  const policyKey = {
+    id,
+    name,
+    scopes: parseScopes(key.scopes),
+    expiresAt: key.expiresAt,
+    disabledAt,
+    revokedAt: key.revokedAt,
+    limits: limitsOf(key),
+  }
+  return { secret, ownerId: owner.id, policy: { key: policyKey, device, owner } }
 }

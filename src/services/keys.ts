@@ -3,11 +3,14 @@ import { newId } from '../crypto/ids.ts'
 import { makeSecret } from '../crypto/secrets.ts'
 import { openDatabase, type Database } from '../db/client.ts'
 import { apiKeys, devices, keySecrets } from '../db/schema.ts'
+import type { Quota } from '../domain/quota.ts'
+import type { RateLimit } from '../domain/rate-limit.ts'
 import { err, ok, type Result } from '../domain/result.ts'
 import { keyCache } from '../edge/key-cache.ts'
 import type { Settings } from '../settings.ts'
 import { recordAudit, type Change } from './change.ts'
 import { disabledAtFor, enabledIn } from './enabled.ts'
+import { limitColumns } from './key-columns.ts'
 import { findKey, ownKey, type Key, type KeyPath } from './find-keys.ts'
 
 /** What a caller may set of a key. An absent field is left as it is, or gets its default. */
@@ -16,6 +19,9 @@ export type KeyInput = {
   readonly scopes?: readonly string[] | undefined
   /** Milliseconds; null: none. */
   readonly expiresAt?: number | null | undefined
+  /** Null: none. */
+  readonly rateLimit?: RateLimit | null | undefined
+  readonly quota?: Quota | null | undefined
 }
 
 export type KeyChange = KeyInput & { readonly enabled?: boolean | undefined }
@@ -47,14 +53,18 @@ export async function prepareKey(
     disabledAt: null,
     revokedAt: null,
     revokedReason: null,
-    secrets: [{ hint, createdAt: now, expiresAt: null }],
+    limits: { rateLimit: input.rateLimit ?? null, quota: input.quota ?? null },
+    secrets: [{ hash, hint, createdAt: now, expiresAt: null }],
   }
+  const { rateLimit, quota } = key.limits
   const statements = [
     db
       .insert(apiKeys)
       .select(
         sql`select ${key.id}, ${devices.id}, ${key.name}, ${JSON.stringify(key.scopes)}, ${now},
-          ${now}, ${key.expiresAt}, null, null, null from ${devices}
+          ${now}, ${key.expiresAt}, null, null, null, ${rateLimit?.limit ?? null},
+          ${rateLimit?.windowSeconds ?? null}, ${quota?.limit ?? null}, ${quota?.period ?? null}
+          from ${devices}
           where ${and(eq(devices.id, deviceId), eq(devices.userId, userId))}`,
       )
       .returning({ id: apiKeys.id }),
@@ -105,6 +115,7 @@ export async function updateKey(
     ...(name === undefined ? {} : { name }),
     ...(scopes === undefined ? {} : { scopes: JSON.stringify(scopes) }),
     ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...limitColumns(input),
     ...(enabled === undefined
       ? {}
       : { disabledAt: disabledAtFor(enabled, apiKeys.disabledAt, change.now) }),
@@ -163,12 +174,25 @@ export async function revokeKey(change: Change, path: KeyPath): Promise<Result<v
 /** A key's policy in the words of the audit; times stay numbers there. */
 export function policyOf(key: Key): Record<string, unknown> {
   const [secret] = key.secrets
-  return { name: key.name, scopes: key.scopes, expires_at: key.expiresAt, hint: secret?.hint }
+  return {
+    name: key.name,
+    scopes: key.scopes,
+    expires_at: key.expiresAt,
+    ...limitFields(key.limits),
+    hint: secret?.hint,
+  }
 }
 
 function wireFields(input: KeyChange): Record<string, unknown> {
   const { name, scopes, expiresAt, enabled } = input
-  return { name, scopes, expires_at: expiresAt, enabled }
+  return { name, scopes, expires_at: expiresAt, ...limitFields(input), enabled }
+}
+
+function limitFields({ rateLimit, quota }: Pick<KeyInput, 'rateLimit' | 'quota'>) {
+  return {
+    rate_limit: rateLimit && { limit: rateLimit.limit, window_seconds: rateLimit.windowSeconds },
+    quota,
+  }
 }
 
 /** The changed fields as they are in the row, in the words of the wire. */
@@ -177,6 +201,18 @@ function stateBefore(input: KeyChange): SQL {
     ...(input.name === undefined ? [] : [sql`'name', ${apiKeys.name}`]),
     ...(input.scopes === undefined ? [] : [sql`'scopes', json(${apiKeys.scopes})`]),
     ...(input.expiresAt === undefined ? [] : [sql`'expires_at', ${apiKeys.expiresAt}`]),
+    ...(input.rateLimit === undefined
+      ? []
+      : [
+          sql`'rate_limit', json(iif(${apiKeys.rateLimit} is null, 'null', json_object(
+            'limit', ${apiKeys.rateLimit}, 'window_seconds', ${apiKeys.rateWindowSeconds})))`,
+        ]),
+    ...(input.quota === undefined
+      ? []
+      : [
+          sql`'quota', json(iif(${apiKeys.quotaLimit} is null, 'null', json_object(
+            'limit', ${apiKeys.quotaLimit}, 'period', ${apiKeys.quotaPeriod})))`,
+        ]),
     ...(input.enabled === undefined ? [] : [sql`'enabled', ${enabledIn(apiKeys.disabledAt)}`]),
   ]
   return sql`json_object(${sql.join(fields, sql`, `)})`

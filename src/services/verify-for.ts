@@ -1,5 +1,6 @@
 import type { Denial, KeyPolicySnapshot } from '../domain/evaluate-key.ts'
-import { type Verification, verifyKey, type VerifyRequest, type VerifyWorld } from './verify.ts'
+import type { MeterReading } from '../domain/meter.ts'
+import { verifyKey, type VerifyRequest, type VerifyWorld } from './verify.ts'
 
 /**
  * A decision in the wire's words, for verifiers: the body of `POST /v1/keys/verify` and what the
@@ -18,33 +19,38 @@ export type VerifyResult = {
     /** RFC 3339, or null: it does not expire by itself. */
     readonly expires_at: string | null
   }
+  readonly rate_limit?: LimitReading
+  readonly quota?: LimitReading
+  /** Only when false: the limits could not be asked, and the deployment lets requests through. */
+  readonly metered?: false
+}
+
+/** How a limit stands after the request. */
+export type LimitReading = {
+  readonly limit: number
+  readonly remaining: number
+  /**
+   * RFC 3339. After a refusal: when a retry would pass. Else: when something that was spent comes
+   * back. Null: never, or nothing is spent.
+   */
+  readonly reset_at: string | null
 }
 
 /**
- * Verifies on behalf of somebody who may ask about one owner's keys, or about all.
- * @param ownerId the only owner whose keys count; undefined: everyone's do
+ * Verifies on behalf of somebody else.
  * @throws Unavailable as verifyKey does
  */
-export async function verifyFor(
-  ownerId: string | undefined,
-  world: VerifyWorld,
-  request: VerifyRequest,
-): Promise<VerifyResult> {
+export async function verifyFor(world: VerifyWorld, request: VerifyRequest): Promise<VerifyResult> {
   const verified = await verifyKey(world, request)
-  if (ownerId !== undefined && verified.ownerId !== null && verified.ownerId !== ownerId) {
-    return { valid: false, code: 'not_found' }
-  }
-  return toResult(verified)
-}
-
-function toResult(verified: Verification): VerifyResult {
-  const code = verified.valid ? 'valid' : verified.denial
-  const { ownerId, policy } = verified
+  const { ownerId, policy, meter } = verified
   return {
     valid: verified.valid,
-    code,
+    code: verified.valid ? 'valid' : verified.denial,
     ...(ownerId === null ? {} : { owner: { id: ownerId } }),
     ...(policy === null ? {} : identityOf(policy)),
+    ...(meter?.rateLimit ? { rate_limit: wireReading(meter.rateLimit) } : {}),
+    ...(meter?.quota ? { quota: wireReading(meter.quota) } : {}),
+    ...(verified.valid && !verified.isMetered ? { metered: false } : {}),
   }
 }
 
@@ -52,11 +58,14 @@ function identityOf({ device, key }: KeyPolicySnapshot): Pick<VerifyResult, 'dev
   const { id, name, scopes, expiresAt } = key
   return {
     device: { id: device.id, name: device.name },
-    key: {
-      id,
-      name,
-      scopes,
-      expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
-    },
+    key: { id, name, scopes, expires_at: rfc3339(expiresAt) },
   }
+}
+
+function wireReading({ limit, remaining, resetAt }: MeterReading): LimitReading {
+  return { limit, remaining, reset_at: rfc3339(resetAt) }
+}
+
+function rfc3339(milliseconds: number | null): string | null {
+  return milliseconds === null ? null : new Date(milliseconds).toISOString()
 }

@@ -9,78 +9,167 @@ import {
   type KeySnapshot,
 } from '../domain/evaluate-key.ts'
 import { parsePresentedSecret } from '../domain/key-format.ts'
-import { Unavailable } from '../domain/unavailable.ts'
-import { type CachedKey, keyCache, type KeyCache } from '../edge/key-cache.ts'
+import type { MeterDecision } from '../domain/meter.ts'
+import type { Outcome } from '../domain/usage.ts'
+import { type IsolateState, isolateState } from '../edge/isolate-state.ts'
 import type { Settings } from '../settings.ts'
-import { readKeySnapshot } from './key-snapshot.ts'
+import { chargeKey, isLimited } from './charge.ts'
+import type { DeviceStates } from './device-states.ts'
+import { findSnapshot } from './find-snapshot.ts'
 import { recordRetiredUse } from './retired-secret.ts'
-import { type Caller, isCallerBlocked, chargeUnknownSecret } from './unknown-secrets.ts'
+import { type Caller, chargeUnknownSecret, isCallerBlocked } from './unknown-secrets.ts'
+import { countUsage } from './usage.ts'
 
-/** How long a failing D1 is left alone, key by key, while an older snapshot serves. */
-const RETRY_AFTER_FAILURE_MS = 1000
-
-/** Where a verify looks: the isolate's own cache, unless a test brings another isolate's. */
+/** Where a verify looks. The isolate's own state, unless a test brings another isolate's. */
 export type VerifyWorld = {
   readonly database: D1Database
+  readonly states: DeviceStates
   readonly settings: Settings
   /** Milliseconds. */
   readonly now: number
-  readonly cache?: KeyCache
+  readonly isolate?: IsolateState
 }
 
 export type VerifyRequest = {
   readonly presented: string
   /** All of them must be covered. Literal scopes. */
   readonly scopes?: readonly string[]
+  /** What a limited key is charged; 0 asks without spending. 1 unless said. */
+  readonly cost?: number
   /** Skip the cache: the answer is D1's, or there is none. */
   readonly fresh?: boolean
+  /** Only this owner's keys exist for the asker; undefined: everyone's do. */
+  readonly ownerId?: string | undefined
   /** Who presents it; undefined: a trusted caller, whom no limit on unknown secrets concerns. */
   readonly caller?: Caller | undefined
 }
 
 /** The decision; if it is a "no" to something genuine, whose it is. */
 export type Verification =
-  | { readonly valid: true; readonly ownerId: string; readonly policy: KeyPolicySnapshot }
+  | {
+      readonly valid: true
+      readonly ownerId: string
+      readonly policy: KeyPolicySnapshot
+      /** How the key's limits stand; null: it has none, or they could not be asked. */
+      readonly meter: MeterDecision | null
+      /** False: its limits could not be asked, and LIMITER_FAILURE let it through. */
+      readonly isMetered: boolean
+    }
   | {
       readonly valid: false
       readonly denial: Denial
       readonly ownerId: string | null
       /** Null also when only a tombstone is left. */
       readonly policy: KeyPolicySnapshot | null
+      readonly meter: MeterDecision | null
     }
 
-const MADE_UP = { valid: false, denial: 'not_found', ownerId: null, policy: null } as const
+const MADE_UP = {
+  valid: false,
+  denial: 'not_found',
+  ownerId: null,
+  policy: null,
+  meter: null,
+} as const
 const TOO_MANY_UNKNOWN = { ...MADE_UP, denial: 'rate_limited' } as const
 
 /**
  * Decides whether a presented secret is good now: the one place that does, behind every door.
- * Made-up: no I/O. Warm: none either. Cold: one read. Never a write before the answer.
- * @throws Unavailable when D1 does not answer and no snapshot is young enough
+ * Made-up: no I/O. Warm: none either, but one call to the device's object if the key is limited.
+ * Cold: one read. Never a D1 write before the answer.
+ * @throws Unavailable when nothing can be decided: D1 or the object does not answer
  */
 export async function verifyKey(world: VerifyWorld, request: VerifyRequest): Promise<Verification> {
-  const { settings, now, cache = keyCache } = world
-  const { presented, scopes = [], caller } = request
+  const { database, settings, now, isolate = isolateState } = world
+  const { presented, caller } = request
   const admission = await admit(presented, settings)
   if (admission === 'refused') return MADE_UP
   const hash = await sha256(presented)
 
-  const isCheap = admission === 'checked' || cache.get(hash) !== undefined
-  if (!isCheap && caller !== undefined && isCallerBlocked(caller, now)) return TOO_MANY_UNKNOWN
-  const snapshot = await findSnapshot({ ...world, cache }, hash, request.fresh ?? false)
+  const isKnown = admission === 'checked' || isolate.cache.get(hash) !== undefined
+  if (!isKnown && caller !== undefined && isCallerBlocked(caller, now)) return TOO_MANY_UNKNOWN
+  const source = { database, settings, now, cache: isolate.cache }
+  const snapshot = await findSnapshot(source, hash, request.fresh ?? false)
   if (snapshot === undefined) {
     if (admission === 'unchecked' && caller !== undefined) await chargeUnknownSecret(caller, now)
     return MADE_UP
   }
-
-  const evaluated = evaluateKey(snapshot, scopes, now)
-  const { ownerId, policy } = snapshot
-  if (evaluated.ok) return { valid: true, ownerId, policy: evaluated.value }
-  if (!snapshot.secret.isRetiredUseNoted && policy !== null && isRetiredSecret(snapshot, now)) {
-    cache.noteRetiredUse(hash)
-    waitUntil(recordRetiredUse(world.database, hash, policy, now, caller).catch(ignoreLoss))
-  }
-  return { valid: false, denial: evaluated.reason, ownerId, policy }
+  if (request.ownerId !== undefined && request.ownerId !== snapshot.ownerId) return MADE_UP
+  return await decide({ ...world, isolate }, request, snapshot, hash)
 }
+
+type DecidingWorld = VerifyWorld & { readonly isolate: IsolateState }
+
+/** The decision on a genuine secret: its policy first, then, if that says yes, its limits. */
+async function decide(
+  world: DecidingWorld,
+  request: VerifyRequest,
+  snapshot: KeySnapshot,
+  hash: string,
+): Promise<Verification> {
+  const { now } = world
+  const { ownerId, policy } = snapshot
+  const evaluated = evaluateKey(snapshot, request.scopes ?? [], now)
+  if (!evaluated.ok) {
+    const denial = evaluated.reason
+    if (policy !== null) {
+      count(world, policy, hash, denial)
+      noteRetiredUse(world, request, snapshot, policy, hash)
+    }
+    return { valid: false, denial, ownerId, policy, meter: null }
+  }
+
+  const good = { valid: true, ownerId, policy: evaluated.value, meter: null } as const
+  if (!isLimited(good.policy.key.limits)) {
+    count(world, good.policy, hash, 'allowed')
+    return { ...good, isMetered: true }
+  }
+  const { states, settings, isolate } = world
+  const limiter = { states, settings, now, refusals: isolate.refusals }
+  const charged = await chargeKey(limiter, good.policy, hash, request.cost ?? 1)
+  if (charged.kind === 'unmetered') {
+    count(world, good.policy, hash, 'allowed')
+    return { ...good, isMetered: false }
+  }
+  const { decision: meter } = charged
+  if (meter.refusedBy === null) return { ...good, meter, isMetered: true }
+  // The object counted what it was asked.
+  if (charged.kind === 'refused-here') count(world, good.policy, hash, meter.refusedBy)
+  return { ...good, valid: false, denial: meter.refusedBy, meter }
+}
+
+/** Counts a verify in the usage, if the deployment wants it. */
+function count(
+  { states, settings, now, isolate }: DecidingWorld,
+  { key, device }: KeyPolicySnapshot,
+  secretHash: string,
+  outcome: Outcome,
+): void {
+  const { usage } = settings
+  if (usage === 'off' || (usage === 'metered' && !isLimited(key.limits))) return
+  countUsage(
+    states,
+    device.id,
+    { keyId: key.id, secretHash, outcome, count: 1 },
+    now,
+    isolate.usage,
+  )
+}
+
+function noteRetiredUse(
+  { database, now, isolate }: DecidingWorld,
+  { caller }: VerifyRequest,
+  snapshot: KeySnapshot,
+  policy: KeyPolicySnapshot,
+  hash: string,
+): void {
+  if (snapshot.secret.isRetiredUseNoted || !isRetiredSecret(snapshot, now)) return
+  isolate.cache.noteRetiredUse(hash)
+  // If it fails, the flag is still unset in D1, and the next use after a refresh tries again.
+  waitUntil(recordRetiredUse(database, hash, policy, now, caller).catch(leaveToNextUse))
+}
+
+function leaveToNextUse(): void {}
 
 /**
  * Whether a string may go on to be looked up: `checked` if it carries a genuine check, `unchecked`
@@ -103,64 +192,3 @@ async function admit(
       return 'refused'
   }
 }
-
-type CachedWorld = VerifyWorld & { readonly cache: KeyCache }
-
-async function findSnapshot(
-  world: CachedWorld,
-  hash: string,
-  fresh: boolean,
-): Promise<KeySnapshot | undefined> {
-  if (fresh) return await readThrough(world, hash)
-  const { cache, now, settings } = world
-  const entry = cache.get(hash)
-  if (entry === undefined) return await readThrough(world, hash)
-
-  const age = now - entry.readAt
-  const isYoung = age < settings.keyCacheSeconds * 1000
-  if (isYoung) {
-    if (age >= settings.keyCacheSeconds * 500 && now >= entry.refreshUntil) {
-      refreshAhead(world, hash)
-    }
-    return entry.snapshot
-  }
-  return await readOrServeStale(world, hash, entry)
-}
-
-/** A busy key is read again before it is too old, so that no request waits for D1. */
-function refreshAhead(world: CachedWorld, hash: string): void {
-  world.cache.noteRefresh(hash, world.now + world.settings.d1TimeoutMs)
-  waitUntil(readThrough(world, hash).catch(ignoreLoss))
-}
-
-async function readOrServeStale(
-  world: CachedWorld,
-  hash: string,
-  entry: CachedKey,
-): Promise<KeySnapshot | undefined> {
-  const { cache, now, settings } = world
-  const maySpeak = now - entry.readAt < settings.keyStaleSeconds * 1000
-  const isFailing =
-    maySpeak && entry.failedAt !== null && now - entry.failedAt < RETRY_AFTER_FAILURE_MS
-  if (isFailing) return entry.snapshot
-  try {
-    return await readThrough(world, hash)
-  } catch (failure) {
-    if (!(failure instanceof Unavailable) || !maySpeak) throw failure
-    cache.noteFailure(hash, now)
-    return entry.snapshot
-  }
-}
-
-/** Asks D1, and keeps what it says. What it does not know is forgotten and never kept. */
-async function readThrough(world: CachedWorld, hash: string): Promise<KeySnapshot | undefined> {
-  const { cache, database, now, settings } = world
-  const { epoch } = cache
-  const snapshot = await readKeySnapshot(database, hash, settings.d1TimeoutMs)
-  if (snapshot === undefined) cache.drop(hash)
-  else cache.keep(hash, snapshot, now, epoch)
-  return snapshot
-}
-
-/** Work after the response that failed: the next request finds it undone and does it again. */
-function ignoreLoss(): void {}

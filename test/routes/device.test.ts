@@ -1,8 +1,25 @@
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
+import { factory } from '../../src/http/env.ts'
+import { requestContext } from '../../src/http/middleware/request-context.ts'
+import { requireDevice } from '../../src/http/middleware/require-device.ts'
+import { type BadCredential, badDeviceSecrets } from '../support/bad-credentials.ts'
+import { call, freshIp, ORIGIN, pick } from '../support/client.ts'
 import { countStatements } from '../support/counting.ts'
-import { call } from '../support/client.ts'
+import { expectProblem, TIME } from '../support/expectations.ts'
 import { makeDevice, makeUser } from '../support/fixtures.ts'
+import { rowsOf } from '../support/rows.ts'
+import { forgedFrom } from '../support/tokens.ts'
+
+type Headers = Readonly<Record<string, string>>
+
+/** The places that every route takes a secret from. */
+const PLACES: readonly (readonly [string, (secret: string) => Headers])[] = [
+  ['Authorization: Bearer', (secret) => ({ Authorization: `Bearer ${secret}` })],
+  ['Authorization: bearer', (secret) => ({ Authorization: `bearer ${secret}` })],
+  ['Authorization: ApiKey', (secret) => ({ Authorization: `ApiKey ${secret}` })],
+  ['X-API-Key', (secret) => ({ 'X-API-Key': secret })],
+]
 
 describe('the cost of a verify', () => {
   it('is one statement for a genuine secret and none for a forged one', async () => {
@@ -14,13 +31,222 @@ describe('the cost of a verify', () => {
     expect(genuine.status).toBe(200)
     expect(counted.statements).toHaveLength(1)
 
-    const last = device.secret.endsWith('0') ? '1' : '0'
     const forged = await call('GET', '/v1/device', {
-      token: device.secret.slice(0, -1) + last,
+      token: forgedFrom(device.secret),
       env: wrapped,
     })
     expect(forged.status).toBe(401)
     expect(forged.body).toMatchObject({ code: 'invalid-credential' })
     expect(counted.statements).toHaveLength(1)
+  })
+
+  it('is none for whatever else was never issued', async () => {
+    const { secret } = await makeDevice(await makeUser())
+    const { statements, database } = countStatements(env.DB)
+    const madeUp = ['x', 'lk_', 'f'.repeat(40), secret.slice(1), `${secret}0`, secret.toUpperCase()]
+    for (const token of madeUp) {
+      const answer = await call('GET', '/v1/device', { token, env: { ...env, DB: database } })
+      expectProblem(answer, 401, 'invalid-credential')
+    }
+    expect(statements).toEqual([])
+  })
+})
+
+describe('GET /v1/device', () => {
+  it.each(PLACES)('says who calls, with the secret in %s', async (_place, headersFor) => {
+    const user = await makeUser()
+    const device = await makeDevice(user, 'Boiler')
+    const answer = await call('GET', '/v1/device', { headers: headersFor(device.secret) })
+    expect(answer.status).toBe(200)
+    expect(answer.headers.get('cache-control')).toBe('no-store')
+    expect(answer.body).toEqual({
+      device: { id: device.id, name: 'Boiler' },
+      owner: { id: user.id },
+      key: {
+        id: device.keyId,
+        name: 'default',
+        scopes: [],
+        expires_at: null,
+        rate_limit: null,
+        quota: null,
+      },
+    })
+  })
+
+  it('takes nothing from the query string, a cookie or the body', async () => {
+    const { secret } = await makeDevice(await makeUser())
+    const query = `?api_key=${secret}&access_token=${secret}&key=${secret}`
+    const asked = await call('GET', `/v1/device${query}`, { headers: { Cookie: `k=${secret}` } })
+    expectProblem(asked, 401, 'missing-credential')
+    const posted = await call('POST', '/v1/device/check-ins', { body: { api_key: secret } })
+    expectProblem(posted, 401, 'missing-credential')
+  })
+
+  it('takes one credential, not two, even if they are the same', async () => {
+    const { secret } = await makeDevice(await makeUser())
+    const twice: Headers[] = [
+      { Authorization: `Bearer ${secret}`, 'X-API-Key': secret },
+      { Authorization: `ApiKey ${secret}`, 'X-API-Key': 'nonsense' },
+      { Authorization: `Bearer ${secret}, Bearer ${secret}` },
+      { 'X-API-Key': `${secret}, ${secret}` },
+    ]
+    for (const headers of twice) {
+      const answer = await call('GET', '/v1/device', { headers })
+      expectProblem(answer, 400, 'several-credentials')
+    }
+  })
+
+  it.each(PLACES)(
+    'refuses what is no good secret in %s, with the reason',
+    async (_place, headersFor) => {
+      for (const { label, headers, code } of await badDeviceSecrets()) {
+        const secret = headers['Authorization']?.replace(/^Bearer ?/, '')
+        if (secret === undefined) continue
+        const answer = await call('GET', '/v1/device', { headers: headersFor(secret) })
+        expect({ label, body: answer.body }).toMatchObject({ label, body: { code } })
+        expectProblem(answer, 401, code)
+      }
+    },
+  )
+
+  it.each(['Basic', 'JWT', 'Digest', 'Token'])('knows no scheme %s', async (scheme) => {
+    const { secret } = await makeDevice(await makeUser())
+    const answer = await call('GET', '/v1/device', {
+      headers: { Authorization: `${scheme} ${secret}` },
+    })
+    expectProblem(answer, 401, 'invalid-credential')
+  })
+})
+
+describe('POST /v1/device/check-ins', () => {
+  it('keeps the report in the device’s object, and writes nothing to D1', async () => {
+    const user = await makeUser()
+    const device = await makeDevice(user)
+    const { statements, database } = countStatements(env.DB)
+    const checkIn = async (body: unknown) =>
+      await call('POST', '/v1/device/check-ins', {
+        token: device.secret,
+        body,
+        env: { ...env, DB: database },
+      })
+    const seen = async () => {
+      const { body } = await call('GET', `/v1/devices/${device.id}`, { token: user.token })
+      return body
+    }
+    const report = { temperature: 21.5, deep: { list: [null, 'é'] } }
+    const first = await checkIn({ report })
+    expect([first.status, first.body]).toEqual([201, { received_at: TIME }])
+    expect(await seen()).toMatchObject({
+      last_seen_at: pick(first.body, 'received_at'),
+      last_report: report,
+    })
+    const second = await checkIn({})
+    expect(await seen()).toMatchObject({
+      last_seen_at: pick(second.body, 'received_at'),
+      last_report: report,
+    })
+    await checkIn({ report: {} })
+    expect(await seen()).toMatchObject({ last_report: {} })
+
+    expect(statements.length).toBeLessThanOrEqual(3)
+    for (const statement of statements) expect(statement).toMatch(/^select /i)
+    const [row] = await rowsOf(
+      'select updated_at = created_at as same from devices where id = ?',
+      device.id,
+    )
+    expect(row).toEqual({ same: 1 })
+  })
+
+  it('takes no body at all, and keeps devices apart', async () => {
+    const user = await makeUser()
+    const [one, two] = [await makeDevice(user), await makeDevice(user)]
+    expect((await call('POST', '/v1/device/check-ins', { token: one.secret })).status).toBe(201)
+    const { body } = await call('GET', `/v1/devices/${two.id}`, { token: user.token })
+    expect(body).toMatchObject({ last_seen_at: null, last_report: null })
+  })
+
+  it('takes a report of 4 KiB, and not of one byte more', async () => {
+    const user = await makeUser()
+    const { id, secret } = await makeDevice(user)
+    const most = { text: 'x'.repeat(4096 - 11) }
+    const send = async (report: unknown) =>
+      await call('POST', '/v1/device/check-ins', { token: secret, body: { report } })
+    expect((await send(most)).status).toBe(201)
+    const over = await send({ text: `${most.text}x` })
+    expectProblem(over, 400, 'invalid-request', ['/report'])
+    const { body } = await call('GET', `/v1/devices/${id}`, { token: user.token })
+    expect(body).toMatchObject({ last_report: most })
+  })
+
+  it.each([
+    [{ report: [] }, ['/report']],
+    [{ report: null }, ['/report']],
+    [{ report: 'ok' }, ['/report']],
+    [{ reports: {} }, ['/reports']],
+    [[], ['']],
+  ])('400 for %j', async (body, pointers) => {
+    const { secret } = await makeDevice(await makeUser())
+    const answer = await call('POST', '/v1/device/check-ins', { token: secret, body })
+    expectProblem(answer, 400, 'invalid-request', pointers)
+  })
+})
+
+describe('requireDevice() before a route of someone’s own', () => {
+  const app = factory
+    .createApp()
+    .use(requestContext)
+    .post('/telemetry', requireDevice({ body: true }), async (c) => {
+      // Typed: no cast and no check for undefined.
+      const names: { device: string; key: string } = {
+        device: c.var.device.name,
+        key: c.var.key.id,
+      }
+      return c.json({ ...names, sent: await c.req.json().catch(() => null) })
+    })
+
+  async function send(raw: string, headers: Headers = {}) {
+    const request = new Request(`${ORIGIN}/telemetry`, {
+      method: 'POST',
+      body: raw,
+      headers: { 'Content-Type': 'application/json', 'CF-Connecting-IP': freshIp(), ...headers },
+    })
+    const response = await app.fetch(request, env)
+    const body: unknown = await response.json()
+    return { status: response.status, headers: response.headers, text: '', body }
+  }
+
+  it('knows the device and the key, and the route can still read the body', async () => {
+    const device = await makeDevice(await makeUser())
+    const sent = { api_key: device.secret, value: 7 }
+    const answer = await send(JSON.stringify(sent))
+    expect(answer.body).toEqual({ device: device.name, key: device.keyId, sent })
+    const bearer = { Authorization: `Bearer ${device.secret}` }
+    expect((await send('not json', bearer)).body).toMatchObject({ device: device.name, sent: null })
+  })
+
+  it('takes no second credential from the body', async () => {
+    const { secret } = await makeDevice(await makeUser())
+    for (const headers of [{ 'X-API-Key': secret }, { Authorization: `Bearer ${secret}` }]) {
+      const answer = await send(JSON.stringify({ api_key: secret }), headers)
+      expectProblem(answer, 400, 'several-credentials')
+    }
+  })
+
+  it('refuses bodies that hold no good secret', async () => {
+    for (const raw of ['', 'not json', '{}', '[]', 'null', '"lk_x"', '[{"api_key":"x"}]']) {
+      expectProblem(await send(raw), 401, 'missing-credential')
+    }
+    for (const raw of ['{"api_key":7}', '{"api_key":null}', '{"api_key":{}}', '{"api_key":""}']) {
+      expectProblem(await send(raw), 401, 'invalid-credential')
+    }
+    const { secret } = await makeDevice(await makeUser())
+    const form = { 'Content-Type': 'text/plain' }
+    expectProblem(await send(JSON.stringify({ api_key: secret }), form), 401, 'missing-credential')
+    const bad: BadCredential[] = await badDeviceSecrets()
+    for (const { headers, code } of bad) {
+      const secret = headers['Authorization']?.replace(/^Bearer ?/, '')
+      if (secret === undefined) continue
+      expectProblem(await send(JSON.stringify({ api_key: secret })), 401, code)
+    }
   })
 })

@@ -1,6 +1,5 @@
 import { env } from 'cloudflare:workers'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { keyCache } from '../../src/edge/key-cache.ts'
 import { verifyKey } from '../../src/services/verify.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
@@ -92,9 +91,9 @@ describe('a change made here', () => {
       const later = name === 'shortening the expiry' ? 6000 : 0
       const world = {
         database: env.DB,
+        states: env.DEVICE_STATE,
         settings: loadSettings(env),
         now: Date.now() + later,
-        cache: keyCache,
       }
       const verified = await verifyKey(world, { presented: device.secret, ...asked })
       expect(verified).toMatchObject({ valid: false, denial })

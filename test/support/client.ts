@@ -6,6 +6,8 @@ export const ORIGIN = 'https://latchkey.example'
 
 export type CallOptions = {
   readonly body?: unknown
+  /** A body sent as it is, instead of `body`: the headers say what it is, if anything does. */
+  readonly raw?: BodyInit
   /** Sent as `Authorization: Bearer`. */
   readonly token?: string
   readonly headers?: Readonly<Record<string, string>>
@@ -36,6 +38,7 @@ export async function call(
   options: CallOptions = {},
 ): Promise<Answer> {
   const { body, token, headers } = options
+  const sent = body === undefined ? options.raw : JSON.stringify(body)
   const request = new Request(`${ORIGIN}${path}`, {
     method,
     headers: {
@@ -44,7 +47,7 @@ export async function call(
       ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
       ...headers,
     },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    ...(sent === undefined ? {} : { body: sent }),
   })
   const context = createExecutionContext()
   const response = await app.fetch(request, options.env ?? env, context)

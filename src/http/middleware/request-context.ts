@@ -18,12 +18,13 @@ export const requestContext = factory.createMiddleware(async function requestCon
   c.set('log', {})
   c.header('X-Request-Id', requestId)
   c.header('X-Content-Type-Options', 'nosniff')
+  // What is public and static says so itself.
+  c.header('Cache-Control', 'no-store')
   const settings = loadSettings(c.env)
   c.set('settings', settings)
   if (settings.publicUrl.startsWith('https:')) {
     c.header('Strict-Transport-Security', 'max-age=31536000')
   }
   await next()
-  if (!c.res.headers.has('cache-control')) c.header('Cache-Control', 'no-store')
   logRequest(c, Date.now() - now)
 })

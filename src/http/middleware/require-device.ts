@@ -1,12 +1,14 @@
 import type { HonoRequest } from 'hono'
 import { createMiddleware } from 'hono/factory'
+import type { MeterPolicy } from '../../domain/meter.ts'
 import { isLiteralScope } from '../../domain/scopes.ts'
 import type { Caller } from '../../services/unknown-secrets.ts'
 import { type Verification, verifyKey, type VerifyWorld } from '../../services/verify.ts'
 import { clientIp } from '../client-ip.ts'
 import { readDeviceCredential } from '../credential.ts'
 import type { AppContext, AppEnv } from '../env.ts'
-import { denied, refusedCredential } from '../problem.ts'
+import { denied, overLimit, refusedCredential } from '../problem.ts'
+import { rateLimitHeaders } from '../rate-limit-headers.ts'
 import { isJson } from '../validate.ts'
 
 export type CallingDevice = { readonly id: string; readonly name: string }
@@ -16,6 +18,7 @@ export type CallingKey = {
   readonly name: string
   readonly scopes: readonly string[]
   readonly expiresAt: number | null
+  readonly limits: MeterPolicy
 }
 
 export type DeviceOwner = { readonly id: string; readonly role: 'user' | 'admin' }
@@ -52,7 +55,7 @@ export function requireDevice(options: RequireDeviceOptions = {}) {
     if (!presented.ok) return refusedCredential(c, presented.reason)
 
     const verified = await verifyPresented(c, presented.value, scopes)
-    if (!verified.valid) return denied(c, verified.denial, scopes)
+    if (!verified.valid) return refused(c, verified, scopes)
     const { device, key, owner } = verified.policy
     c.set('device', device)
     c.set('key', key)
@@ -61,7 +64,20 @@ export function requireDevice(options: RequireDeviceOptions = {}) {
   })
 }
 
-/** Verifies what this request's own caller presents, and notes for the log whose it is. */
+/** Answers a "no" to this request's own caller. */
+export function refused(
+  c: AppContext,
+  { denial, meter }: Extract<Verification, { valid: false }>,
+  scopes: readonly string[] = [],
+): Response {
+  if (meter === null || meter.refusedBy === null) return denied(c, denial, scopes)
+  return overLimit(c, meter.refusedBy, meter)
+}
+
+/**
+ * Verifies what this request's own caller presents. Notes for the log whose it is, and puts on the
+ * response how its limits stand.
+ */
 export async function verifyPresented(
   c: AppContext,
   presented: string,
@@ -70,11 +86,16 @@ export async function verifyPresented(
   const verified = await verifyKey(worldOf(c), { presented, scopes, caller: callerOf(c) })
   c.var.log.deviceId = verified.policy?.device.id
   c.var.log.keyId = verified.policy?.key.id
+  if (verified.policy !== null && verified.meter !== null) {
+    const headers = rateLimitHeaders(verified.policy.key.limits, verified.meter, c.var.now)
+    for (const [name, value] of Object.entries(headers)) c.header(name, value)
+  }
   return verified
 }
 
 export function worldOf(c: AppContext): VerifyWorld {
-  return { database: c.env.DB, settings: c.var.settings, now: c.var.now }
+  const { DB: database, DEVICE_STATE: states } = c.env
+  return { database, states, settings: c.var.settings, now: c.var.now }
 }
 
 export function callerOf(c: AppContext): Caller {

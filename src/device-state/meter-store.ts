@@ -1,0 +1,90 @@
+import {
+  chargeMeter,
+  type MeterDecision,
+  type MeterPolicy,
+  type MeterState,
+  UNSPENT,
+} from '../domain/meter.ts'
+import { periodStart } from '../domain/quota.ts'
+import type { Outcome, UsageCount } from '../domain/usage.ts'
+import { addUsage } from './usage-store.ts'
+
+/**
+ * What one key has spent, and its verifies of the current hour: one row, so that a charge writes
+ * one. When the hour is over, its verifies go where the others are.
+ */
+type KeyMeter = {
+  readonly meter: MeterState
+  readonly hour: number
+  readonly counts: readonly UsageCount[]
+}
+
+export type ChargeRequest = {
+  readonly keyId: string
+  readonly secretHash: string
+  readonly policy: MeterPolicy
+  readonly cost: number
+  /** Whether the verify is counted in the usage too. */
+  readonly counts: boolean
+}
+
+/** The meters of a device's keys: in memory while the object lives, and in its storage. */
+export class MeterStore {
+  readonly #sql: SqlStorage
+  readonly #meters = new Map<string, KeyMeter>()
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql
+    sql.exec('create table if not exists meters (key_id text primary key, state text not null)')
+    for (const row of sql.exec<{ key_id: string; state: string }>('select * from meters')) {
+      this.#meters.set(row.key_id, JSON.parse(row.state))
+    }
+  }
+
+  charge(request: ChargeRequest, now: number): MeterDecision {
+    const { keyId, policy, cost } = request
+    const known = this.#meters.get(keyId) ?? { meter: UNSPENT, hour: 0, counts: [] }
+    const { state, decision } = chargeMeter(known.meter, policy, cost, now)
+    const hour = periodStart('hour', state.at)
+    if (hour !== known.hour) addUsage(this.#sql, known.counts, known.meter.at)
+    const earlier = hour === known.hour ? known.counts : []
+    const counts = request.counts
+      ? addCount(earlier, request, decision.refusedBy ?? 'allowed')
+      : earlier
+    this.#keep(keyId, { meter: state, hour, counts })
+    return decision
+  }
+
+  /** Moves the counts of the current hour to where the others are, so that they can be read. */
+  settle(): void {
+    for (const [keyId, meter] of this.#meters) {
+      if (meter.counts.length === 0) continue
+      addUsage(this.#sql, meter.counts, meter.meter.at)
+      this.#keep(keyId, { ...meter, counts: [] })
+    }
+  }
+
+  #keep(keyId: string, meter: KeyMeter): void {
+    this.#meters.set(keyId, meter)
+    this.#sql.exec(
+      `insert into meters (key_id, state) values (?, ?)
+       on conflict do update set state = excluded.state`,
+      keyId,
+      JSON.stringify(meter),
+    )
+  }
+}
+
+function addCount(
+  counts: readonly UsageCount[],
+  { keyId, secretHash }: ChargeRequest,
+  outcome: Outcome,
+): readonly UsageCount[] {
+  const index = counts.findIndex(
+    (count) => count.secretHash === secretHash && count.outcome === outcome,
+  )
+  const present = counts[index]
+  return present === undefined
+    ? [...counts, { keyId, secretHash, outcome, count: 1 }]
+    : counts.with(index, { ...present, count: present.count + 1 })
+}

@@ -1,0 +1,87 @@
+import { periodStart } from '../domain/quota.ts'
+import type { UsageCount, UsageInterval, UsageRow } from '../domain/usage.ts'
+
+const MINUTE_MS = 60_000
+const DAY_MS = 86_400_000
+const HOURS_KEPT_MS = 90 * DAY_MS
+const DAYS_KEPT_MS = 2 * 365 * DAY_MS
+
+const SCHEMA = `
+  create table if not exists usage_hours
+    (key_id text, start integer, outcome text, count integer not null,
+     primary key (key_id, start, outcome)) without rowid;
+  create table if not exists usage_days
+    (key_id text, start integer, outcome text, count integer not null,
+     primary key (key_id, start, outcome)) without rowid;
+  create table if not exists last_used (secret_hash text primary key, at integer not null)
+    without rowid;`
+
+const TABLES = { hour: 'usage_hours', day: 'usage_days' } as const satisfies Record<
+  UsageInterval,
+  string
+>
+
+export function makeUsageTables(sql: SqlStorage): void {
+  sql.exec(SCHEMA)
+}
+
+/** Adds verifies to the hour and the day that hold this time. */
+export function addUsage(sql: SqlStorage, counts: Iterable<UsageCount>, at: number): void {
+  for (const { keyId, secretHash, outcome, count } of counts) {
+    for (const interval of ['hour', 'day'] as const) {
+      sql.exec(
+        `insert into ${TABLES[interval]} (key_id, start, outcome, count) values (?, ?, ?, ?)
+         on conflict do update set count = count + excluded.count`,
+        keyId,
+        periodStart(interval, at),
+        outcome,
+        count,
+      )
+    }
+    if (outcome === 'allowed') noteLastUse(sql, secretHash, at)
+  }
+}
+
+/** Keeps the minute of a secret's last use. */
+function noteLastUse(sql: SqlStorage, secretHash: string, at: number): void {
+  sql.exec(
+    `insert into last_used (secret_hash, at) values (?, ?)
+     on conflict do update set at = excluded.at where excluded.at > at`,
+    secretHash,
+    at - (at % MINUTE_MS),
+  )
+}
+
+/** The kept counts of whole hours or days from the one to before the other. */
+export function readUsage(
+  sql: SqlStorage,
+  interval: UsageInterval,
+  from: number,
+  to: number,
+): UsageRow[] {
+  return sql
+    .exec<{ start: number; key_id: string; outcome: string; count: number }>(
+      `select start, key_id, outcome, count from ${TABLES[interval]}
+       where start >= ? and start < ? order by start, key_id, outcome`,
+      periodStart(interval, from),
+      to,
+    )
+    .toArray()
+    .map(({ start, key_id: keyId, outcome, count }) => ({ start, keyId, outcome, count }))
+}
+
+/** When each secret was last used, to the minute, by its hash. */
+export function readLastUses(sql: SqlStorage): Record<string, number> {
+  const rows = sql.exec<{ secret_hash: string; at: number }>('select * from last_used').toArray()
+  return Object.fromEntries(rows.map((row) => [row.secret_hash, row.at]))
+}
+
+/** Forgets what is older than 90 days of hours and two years of days. */
+export function pruneUsage(sql: SqlStorage, now: number): void {
+  sql.exec('delete from usage_hours where start < ?', now - HOURS_KEPT_MS)
+  sql.exec('delete from usage_days where start < ?', now - DAYS_KEPT_MS)
+}
+
+export function hasUsage(sql: SqlStorage): boolean {
+  return sql.exec('select 1 from usage_days limit 1').toArray().length > 0
+}

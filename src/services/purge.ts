@@ -1,0 +1,43 @@
+import { asc, inArray, lt, sql } from 'drizzle-orm'
+import { openDatabase } from '../db/client.ts'
+import { purges } from '../db/schema.ts'
+import type { DeviceStates } from './device-states.ts'
+
+/** How many objects one run empties: the rest waits for the next. */
+const SLICE = 40
+/** Work after a response, such as a flush of usage, is over by then. */
+const LATE_WORK_MS = 60_000
+
+/**
+ * Empties the objects of devices that were deleted long enough ago that nobody can still speak for
+ * them from a stale snapshot, which would bring them back to life. One that fails is tried again.
+ * @returns how many were emptied
+ */
+export async function emptyDeletedDevices(
+  database: D1Database,
+  states: DeviceStates,
+  staleMs: number,
+  now: number,
+): Promise<number> {
+  const db = openDatabase(database)
+  const due = await db
+    .select({ deviceId: purges.deviceId })
+    .from(purges)
+    .where(lt(purges.at, now - staleMs - LATE_WORK_MS))
+    .orderBy(asc(purges.at))
+    .limit(SLICE)
+  const outcomes = await Promise.allSettled(
+    due.map(async ({ deviceId }) => {
+      await states.getByName(deviceId).empty()
+      return deviceId
+    }),
+  )
+  const emptied = outcomes.flatMap((outcome) =>
+    outcome.status === 'fulfilled' ? [outcome.value] : [],
+  )
+  if (emptied.length > 0) {
+    const ids = sql`(select value from json_each(${JSON.stringify(emptied)}))`
+    await db.delete(purges).where(inArray(purges.deviceId, ids))
+  }
+  return emptied.length
+}

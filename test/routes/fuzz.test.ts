@@ -1,0 +1,165 @@
+import * as fc from 'fast-check'
+import { env } from 'cloudflare:workers'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { bodiesFor, pathSegments, queries, type Sent } from '../support/arbitraries.ts'
+import { type Answer, call, type CallOptions, ORIGIN } from '../support/client.ts'
+import { captureConsole, eventsOf } from '../support/console.ts'
+import {
+  makeDevice,
+  makeUser,
+  setCheapPassword,
+  type TestDevice,
+  type TestUser,
+} from '../support/fixtures.ts'
+import { execute } from '../support/rows.ts'
+import { type NamedRoute, type ParamKind, pathOf, routesFor } from '../support/route-table.ts'
+
+const BODIES_PER_ROUTE = 500
+const OLD_PASSWORD = 'the old password'
+const INVALID_CREDENTIALS = {
+  description: 'Invalid credentials',
+  error: 'Bad Request',
+  status_code: 401,
+}
+
+/** One password attempt in ten goes on to be hashed: each blocks the isolate. */
+function sparseLimiter(): RateLimit {
+  let attempts = 0
+  return {
+    limit: () => {
+      attempts += 1
+      return Promise.resolve({ success: attempts % 10 === 1 })
+    },
+  }
+}
+
+const roomy = {
+  ...env,
+  PASSWORD_HASH: 'pbkdf2',
+  PASSWORD_LIMITER_IP: sparseLimiter(),
+  PASSWORD_LIMITER_USERNAME: { limit: () => Promise.resolve({ success: true }) },
+}
+
+/** Somebody with a device, until a call has removed either. */
+type Stage = { readonly user: TestUser; readonly device: TestDevice }
+
+async function setStage(): Promise<Stage> {
+  const user = await makeUser()
+  await setCheapPassword(user, OLD_PASSWORD)
+  const device = await makeDevice(user)
+  // The verifiers' route asks for it.
+  await execute(`update api_keys set scopes = '["keys:verify"]' where id = ?`, device.keyId)
+  return { user, device }
+}
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+describe('no body, query or path makes the application fail or answer out of shape', () => {
+  it.each(routesFor())('$name', async (route) => {
+    const lines = captureConsole()
+    const wanted = fc.record({
+      sent: route.method === 'GET' ? fc.constant(undefined) : bodiesFor(route.body ?? {}),
+      query: queries,
+      segment: fc.option(pathSegments, { nil: undefined, freq: 3 }),
+    })
+    let stage = await setStage()
+    for (const { sent, query, segment } of fc.sample(wanted, BODIES_PER_ROUTE)) {
+      const path = pathOf(route, (kind) => idOf(stage, kind))
+      const wild = segment === undefined ? path : wildPath(route, segment)
+      const url = query === '' ? wild : `${wild}?${query}`
+      const answer = await call(route.method, url, optionsFor(route, stage, sent))
+      const fault = faultOf(answer, route)
+      if (fault !== undefined) expect.fail(describeFault(fault, answer, { sent, url }))
+      if (hasRemoved(route, answer)) stage = await setStage()
+    }
+    expect(eventsOf(lines, 'failure')).toEqual([])
+  })
+})
+
+/** The path with all parameters being the same wild text. */
+function wildPath(route: NamedRoute, segment: string): string {
+  return route.pattern.replaceAll(/:[a-z_]+/g, segment)
+}
+
+function idOf({ user, device }: Stage, kind: ParamKind): string {
+  switch (kind) {
+    case 'session':
+      return user.sessionId
+    case 'device':
+      return device.id
+    case 'key':
+      return device.keyId
+    case 'problem code':
+      return 'not-found'
+  }
+}
+
+function optionsFor(route: NamedRoute, stage: Stage, sent: Sent | undefined): CallOptions {
+  const token = { 'access token': stage.user.token, 'device secret': stage.device.secret }
+  const bearer =
+    route.credential === 'access token' || route.credential === 'device secret'
+      ? { token: token[route.credential] }
+      : {}
+  if (sent === undefined) return { ...bearer, env: roomy }
+  const raw =
+    route.credential === 'body field'
+      ? sent.raw.replace('"made-up"', JSON.stringify(stage.device.secret))
+      : sent.raw
+  return { ...bearer, raw, headers: sent.headers, env: roomy }
+}
+
+/** Whether the caller, their session or their device may be gone or switched off now. */
+function hasRemoved(route: NamedRoute, answer: Answer): boolean {
+  return answer.status < 300 && ['DELETE', 'PATCH'].includes(route.method)
+}
+
+function describeFault(fault: string, { status, body }: Answer, input: unknown): string {
+  return JSON.stringify({ fault, status, body, input }).slice(0, 2000)
+}
+
+/** What is wrong with an answer. Plain comparisons: there are thousands of answers. */
+function faultOf(answer: Answer, route: NamedRoute): string | undefined {
+  const { status, headers, body } = answer
+  if (status >= 500) return 'a failure'
+  if (status >= 300 && status < 400) return 'a redirection'
+  const requestId = headers.get('x-request-id') ?? ''
+  if (!/^[A-Za-z0-9_-]{8,64}$/.test(requestId)) return 'no request id'
+  if (headers.get('x-content-type-options') !== 'nosniff') return 'not nosniff'
+  // Good credentials were presented: only the password doors and refreshing may say 401.
+  if (status === 401 && route.credential !== 'none') return '401 to a good credential'
+  if (status < 400) return undefined
+  const fields = new Map(Object.entries(body ?? {}))
+  const isShaped =
+    route.classic === undefined
+      ? isProblem(answer, fields, requestId)
+      : isClassicError(answer, fields)
+  return isShaped ? undefined : 'an error out of shape'
+}
+
+function isProblem(
+  { status, headers }: Answer,
+  fields: ReadonlyMap<string, unknown>,
+  requestId: string,
+): boolean {
+  const code = fields.get('code')
+  return (
+    headers.get('content-type') === 'application/problem+json' &&
+    typeof code === 'string' &&
+    /^[a-z-]+$/.test(code) &&
+    fields.get('type') === `${ORIGIN}/problems/${code}` &&
+    fields.get('status') === status &&
+    fields.get('instance') === `/requests/${requestId}` &&
+    [fields.get('title'), fields.get('detail')].every((text) => typeof text === 'string')
+  )
+}
+
+function isClassicError(
+  { status, headers, text }: Answer,
+  fields: ReadonlyMap<string, unknown>,
+): boolean {
+  if (headers.get('content-type') !== 'application/json') return false
+  if (status === 401) return text === JSON.stringify(INVALID_CREDENTIALS)
+  return fields.size === 1 && typeof fields.get('message') === 'string'
+}

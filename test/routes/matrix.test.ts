@@ -1,0 +1,168 @@
+import { beforeAll, describe, expect, it } from 'vitest'
+import { newId } from '../../src/crypto/ids.ts'
+import {
+  type BadCredential,
+  badAccessTokens,
+  badDeviceSecrets,
+} from '../support/bad-credentials.ts'
+import { type Answer, call } from '../support/client.ts'
+import { expectProblem, withoutInstance } from '../support/expectations.ts'
+import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import {
+  type NamedRoute,
+  type ParamKind,
+  pathOf,
+  ROUTES,
+  routesFor,
+  routesOfApp,
+} from '../support/route-table.ts'
+import { dumpDatabase } from '../support/rows.ts'
+
+/** Where a path's ids are taken from: two devices of the caller's, another user's, and nowhere. */
+type Place = 'own' | 'own second' | "another's" | 'nowhere'
+const PLACES: readonly Place[] = ['own', 'own second', "another's", 'nowhere']
+
+let caller: TestUser
+let ids: Record<Place, Record<ParamKind, string>>
+let accessTokens: BadCredential[]
+let deviceSecrets: BadCredential[]
+
+beforeAll(async () => {
+  caller = await makeUser()
+  const other = await makeUser()
+  ids = {
+    own: idsOf(caller, await makeDevice(caller)),
+    'own second': idsOf(caller, await makeDevice(caller)),
+    "another's": { ...idsOf(other, await makeDevice(other)), 'problem code': other.id },
+    nowhere: {
+      session: newId('sess'),
+      device: newId('dev'),
+      key: newId('key'),
+      'problem code': 'no-such-code',
+    },
+  }
+  accessTokens = await badAccessTokens()
+  deviceSecrets = await badDeviceSecrets()
+})
+
+function idsOf(user: TestUser, device: TestDevice): Record<ParamKind, string> {
+  return {
+    session: user.sessionId,
+    device: device.id,
+    key: device.keyId,
+    'problem code': 'not-found',
+  }
+}
+
+describe('the table', () => {
+  it('has a row for every route and a route for every row', () => {
+    expect(routesOfApp().toSorted()).toEqual(Object.keys(ROUTES).toSorted())
+  })
+})
+
+describe("a user's route takes nothing but a good access token", () => {
+  it.each(routesFor('access token'))('$name', async (route) => {
+    const path = pathOf(route, (kind) => ids.own[kind])
+    const before = await dumpDatabase()
+    for (const { label, headers, code } of accessTokens) {
+      const answer = await call(route.method, path, { body: route.body, headers })
+      expectRefusal(answer, route, 401, code, label)
+    }
+    expect(await dumpDatabase()).toBe(before)
+  })
+
+  it.each(routesFor('access token'))('$name: of two at once, neither', async (route) => {
+    const headers = { Authorization: `Bearer ${caller.token}, Bearer ${caller.token}` }
+    const path = pathOf(route, (kind) => ids.own[kind])
+    const before = await dumpDatabase()
+    const answer = await call(route.method, path, { body: route.body, headers })
+    expectRefusal(answer, route, 400, 'several-credentials', 'two')
+    expect(await dumpDatabase()).toBe(before)
+  })
+})
+
+describe("a device's route takes nothing but a good secret", () => {
+  it.each(routesFor('device secret'))('$name', async (route) => {
+    const before = await dumpDatabase()
+    for (const { label, headers, code } of deviceSecrets) {
+      const answer = await call(route.method, route.pattern, { body: route.body, headers })
+      expectRefusal(answer, route, 401, code, label)
+    }
+    expect(await dumpDatabase()).toBe(before)
+  })
+
+  it.each(routesFor('body field'))('$name', async (route) => {
+    const before = await dumpDatabase()
+    for (const { label, headers } of deviceSecrets.filter(
+      ({ headers }) => 'Authorization' in headers,
+    )) {
+      const body = { api_key: headers['Authorization']?.replace(/^Bearer /, '') }
+      const answer = await call(route.method, route.pattern, { body })
+      expect({ label, status: answer.status, body: answer.body }).toEqual({
+        label,
+        status: 403,
+        body: { message: 'The provided API key is not valid' },
+      })
+    }
+    expect(await dumpDatabase()).toBe(before)
+  })
+})
+
+describe("what is another's is what is not there: the same 404, and nothing changes", () => {
+  const owned = routesFor('access token').filter(({ params }) => params !== undefined)
+
+  it.each(owned)('$name', async (route) => {
+    const names = Object.keys(route.params ?? {})
+    const before = await dumpDatabase()
+    const bodies = new Set<string>()
+    for (const places of choices(names.length)) {
+      const [first = 'own'] = places
+      const isOwn = first === 'own' || first === 'own second'
+      if (isOwn && places.every((place) => place === first)) continue
+      const path = pathOf(route, (kind, name) => ids[places[names.indexOf(name)] ?? 'own'][kind])
+      const answer = await call(route.method, path, { body: route.body, token: caller.token })
+      expectProblem(answer, 404, 'not-found')
+      bodies.add(JSON.stringify(withoutInstance(answer.body)))
+    }
+    expect(bodies.size).toBe(1)
+    expect(await dumpDatabase()).toBe(before)
+  })
+})
+
+describe('what one user reads names nothing of another', () => {
+  const reading = routesFor('access token').filter(({ method }) => method === 'GET')
+
+  it.each(reading)('$name', async (route) => {
+    const path = pathOf(route, (kind) => ids.own[kind])
+    const answer = await call('GET', path, { token: caller.token })
+    expect(answer.status).toBe(200)
+    for (const id of Object.values(ids["another's"])) expect(answer.text).not.toContain(id)
+  })
+})
+
+/** Every way to take so many ids from the places. */
+function choices(length: number): Place[][] {
+  if (length === 0) return [[]]
+  return choices(length - 1).flatMap((rest) => PLACES.map((place) => rest.concat(place)))
+}
+
+function expectRefusal(
+  answer: Answer,
+  route: NamedRoute,
+  status: number,
+  code: string,
+  label: string,
+): void {
+  if (route.classic === undefined) {
+    expect({ label, body: answer.body }).toMatchObject({ label, body: { code } })
+    expectProblem(answer, status, code)
+    return
+  }
+  expect({ label, status: answer.status, body: answer.body }).toEqual({
+    label,
+    status,
+    body: { message: expect.stringMatching(/\S/) },
+  })
+  expect(answer.headers.get('content-type')).toBe('application/json')
+  expect(answer.headers.has('www-authenticate')).toBe(status === 401)
+}

@@ -1,0 +1,136 @@
+import { app } from '../../src/app.ts'
+
+/** What a path parameter names. */
+export type ParamKind = 'session' | 'device' | 'key' | 'problem code'
+
+export type RouteRow = {
+  /** What the route asks for. `body field` is the classic `api_key`. */
+  readonly credential: 'none' | 'access token' | 'device secret' | 'body field'
+  /** Errors are `{"message"}` and not problem documents. */
+  readonly classic?: true
+  readonly params?: Readonly<Record<string, ParamKind>>
+  /** A body that the route takes, for the routes that read one. */
+  readonly body?: Readonly<Record<string, unknown>>
+}
+
+const KEY = { id: 'device', key_id: 'key' } as const
+
+/**
+ * Every route of the application and who may call it. The matrix fails for a route that is missing
+ * here and for a row that has no route: whoever adds a route decides here what guards it.
+ */
+export const ROUTES: Readonly<Record<string, RouteRow>> = {
+  'POST /v1/users': {
+    credential: 'none',
+    body: { username: 'someone-new', password: 'a long password' },
+  },
+  'POST /v1/sessions': {
+    credential: 'none',
+    body: { username: 'someone', password: 'a long password' },
+  },
+  'POST /v1/sessions/refresh': { credential: 'none', body: { refresh_token: 'lkr_made-up' } },
+  'GET /v1/sessions': { credential: 'access token' },
+  'DELETE /v1/sessions/:id': { credential: 'access token', params: { id: 'session' } },
+  'GET /v1/me': { credential: 'access token' },
+  'PATCH /v1/me': {
+    credential: 'access token',
+    body: { current_password: 'the old password', password: 'the new password' },
+  },
+  'DELETE /v1/me': { credential: 'access token', body: { current_password: 'the old password' } },
+
+  'POST /v1/devices': {
+    credential: 'access token',
+    body: { name: 'a device', metadata: { room: 4 }, key: { name: 'first' } },
+  },
+  'GET /v1/devices': { credential: 'access token' },
+  'GET /v1/devices/:id': { credential: 'access token', params: { id: 'device' } },
+  'PATCH /v1/devices/:id': {
+    credential: 'access token',
+    params: { id: 'device' },
+    body: { name: 'taken over', metadata: { taken: true }, enabled: false },
+  },
+  'DELETE /v1/devices/:id': { credential: 'access token', params: { id: 'device' } },
+
+  'GET /v1/devices/:id/keys': { credential: 'access token', params: { id: 'device' } },
+  'POST /v1/devices/:id/keys': {
+    credential: 'access token',
+    params: { id: 'device' },
+    body: { name: 'second', scopes: ['telemetry:*'], expires_in: 3600 },
+  },
+  'GET /v1/devices/:id/keys/:key_id': { credential: 'access token', params: KEY },
+  'PATCH /v1/devices/:id/keys/:key_id': {
+    credential: 'access token',
+    params: KEY,
+    body: { name: 'taken over', scopes: ['*'], expires_at: null, enabled: false },
+  },
+  'DELETE /v1/devices/:id/keys/:key_id': { credential: 'access token', params: KEY },
+  'POST /v1/devices/:id/keys/:key_id/rotate': {
+    credential: 'access token',
+    params: KEY,
+    body: { overlap_seconds: 60 },
+  },
+  'GET /v1/devices/:id/usage': { credential: 'access token', params: { id: 'device' } },
+  'GET /v1/audit-events': { credential: 'access token' },
+
+  'POST /v1/keys/verify': {
+    credential: 'device secret',
+    body: { api_key: 'made-up', scopes: ['telemetry:write'], fresh: true },
+  },
+  'GET /v1/device': { credential: 'device secret' },
+  'POST /v1/device/check-ins': { credential: 'device secret', body: { report: { ok: true } } },
+
+  'POST /register': {
+    credential: 'none',
+    classic: true,
+    body: { username: 'someone-else', password: 'a long password' },
+  },
+  'POST /auth': {
+    credential: 'none',
+    classic: true,
+    body: { username: 'someone', password: 'a long password' },
+  },
+  'POST /user/add-device': {
+    credential: 'access token',
+    classic: true,
+    body: { device_name: 'a classic device' },
+  },
+  'ALL /device/check-in': {
+    credential: 'body field',
+    classic: true,
+    body: { api_key: 'made-up' },
+  },
+
+  'GET /healthz': { credential: 'none' },
+  'GET /problems/:code': { credential: 'none', params: { code: 'problem code' } },
+}
+
+/** The application's routes as rows are named. Of those for all methods, middleware is none. */
+export function routesOfApp(): string[] {
+  const handled = app.routes.filter(
+    ({ method, path }) => method !== 'ALL' || path === '/device/check-in',
+  )
+  return [...new Set(handled.map(({ method, path }) => `${method} ${path}`))]
+}
+
+export type NamedRoute = RouteRow & {
+  readonly name: string
+  readonly method: string
+  readonly pattern: string
+}
+
+/** The rows whose credential is that, or all rows. */
+export function routesFor(credential?: RouteRow['credential']): NamedRoute[] {
+  return Object.entries(ROUTES).flatMap(([name, row]) => {
+    const [method = '', pattern = ''] = name.split(' ')
+    const isWanted = credential === undefined || row.credential === credential
+    return isWanted ? [{ ...row, name, method: method === 'ALL' ? 'POST' : method, pattern }] : []
+  })
+}
+
+/** The path with its parameters filled in. */
+export function pathOf(route: NamedRoute, valueOf: (kind: ParamKind, name: string) => string) {
+  return Object.entries(route.params ?? {}).reduce(
+    (path, [name, kind]) => path.replace(`:${name}`, encodeURIComponent(valueOf(kind, name))),
+    route.pattern,
+  )
+}
