@@ -1,23 +1,24 @@
-// `npm run admin:create -- <username> [--remote] [--persist-to <directory>]`: makes an account of
-// role admin, in the local database unless told otherwise.
+// `npm run admin:create -- <username> [--remote] [--pbkdf2] [--persist-to <directory>]`: makes an
+// account of role admin, in the local database unless told otherwise.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { newId } from '../src/crypto/ids.ts'
-import { hashPassword } from '../src/crypto/password.ts'
+import { hashPassword, type PasswordAlgorithm } from '../src/crypto/password.ts'
 import { usernameKey } from '../src/domain/names.ts'
 import { registration } from '../src/schemas/users.ts'
 import { askPasswordTwice } from './ask-password.ts'
 import { fail, process, runTool, type ToolRun } from './tools.ts'
 
-const USAGE = 'usage: npm run admin:create -- <username> [--remote] [--persist-to <directory>]'
+const USAGE =
+  'usage: npm run admin:create -- <username> [--remote] [--pbkdf2] [--persist-to <directory>]'
 
-const { username: requested, database } = readArguments()
+const { username: requested, algorithm, database } = readArguments()
 const username = accept('username', requested)
 const password = accept('password', await readPassword())
 const id = newId('user')
-const inserted = executeFile(insertAdmin(id, username, hashPassword(password, 'scrypt')))
+const inserted = executeFile(insertAdmin(id, username, hashPassword(password, algorithm)))
 if (!inserted.succeeded) {
   fail(
     `${inserted.output}\n\nno account was made: are the migrations applied (npm run db:migrate)?`,
@@ -29,18 +30,26 @@ if (!found.succeeded) fail(found.output)
 if (!found.stdout.includes(id)) fail(`the username ${username} is taken`)
 console.log(`made admin ${username}`)
 
-function readArguments(): { username: string; database: string[] } {
+function readArguments(): {
+  username: string
+  algorithm: PasswordAlgorithm
+  database: string[]
+} {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { remote: { type: 'boolean' }, 'persist-to': { type: 'string' } },
+      options: {
+        remote: { type: 'boolean' },
+        pbkdf2: { type: 'boolean' },
+        'persist-to': { type: 'string' },
+      },
     })
     const [username, ...others] = positionals
     if (username === undefined || others.length > 0) return fail(USAGE)
     const database = [values.remote ? '--remote' : '--local']
     const directory = values['persist-to']
     if (directory !== undefined) database.push('--persist-to', directory)
-    return { username, database }
+    return { username, algorithm: values.pbkdf2 ? 'pbkdf2' : 'scrypt', database }
   } catch {
     return fail(USAGE)
   }

@@ -1,8 +1,9 @@
 import { WorkerEntrypoint } from 'cloudflare:workers'
 import { COST_MAX } from './domain/meter.ts'
 import { isLiteralScope } from './domain/scopes.ts'
-import { Unavailable } from './domain/unavailable.ts'
+import { RETRY_AFTER_SECONDS, Unavailable } from './domain/unavailable.ts'
 import { logFailure } from './http/log.ts'
+import { noteOutage } from './services/outage-log.ts'
 import { verifyFor, type VerifyResult } from './services/verify-for.ts'
 import { loadSettings } from './settings.ts'
 
@@ -24,8 +25,6 @@ export type VerifyUnavailable = {
   readonly retry_after: number
 }
 
-const RETRY_AFTER_SECONDS = 5
-
 /** The door for other Workers of the account: a service binding, without HTTP and without a key. */
 export class KeyVerifier extends WorkerEntrypoint<Env> {
   /**
@@ -45,7 +44,8 @@ export class KeyVerifier extends WorkerEntrypoint<Env> {
       const world = { database, states, settings, now: Date.now() }
       return await verifyFor(world, { presented, scopes, cost, fresh, ownerId })
     } catch (failure) {
-      if (!(failure instanceof Unavailable)) logFailure('rpc', failure)
+      if (failure instanceof Unavailable) noteOutage('rpc-unavailable', Date.now())
+      else logFailure('rpc', failure)
       return { valid: false, code: 'unavailable', retry_after: RETRY_AFTER_SECONDS }
     }
   }

@@ -29,6 +29,8 @@ export type SecretSnapshot = {
   readonly revokedAt: number | null
   /** Whether its use after its end is on record already. */
   readonly isRetiredUseNoted: boolean
+  /** Whether another system made it. */
+  readonly isImported: boolean
 }
 
 export type KeyPolicySnapshot = {

@@ -22,8 +22,12 @@ export function readDeviceCredential(
 ): Result<string, CredentialFault> {
   const found: Result<string, CredentialFault>[] = []
   const authorization = headers.get('authorization')
-  if (authorization !== null) found.push(readAuthorization(authorization, ['bearer', 'apikey']))
   const header = headers.get('x-api-key')
+  // Another scheme, such as a proxy's Basic, is no second credential beside X-API-Key.
+  const isOurs = authorization !== null && /^(bearer|apikey)\b/i.test(authorization)
+  if (authorization !== null && (isOurs || header === null)) {
+    found.push(readAuthorization(authorization, ['bearer', 'apikey']))
+  }
   if (header !== null) found.push(readApiKeyHeader(header))
   if (bodyField !== undefined) {
     found.push(typeof bodyField === 'string' ? ok(bodyField) : err('malformed'))

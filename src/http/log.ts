@@ -2,6 +2,8 @@ import type { Context } from 'hono'
 import { routePath } from 'hono/route'
 import type { AppEnv } from './env.ts'
 
+const FRAMES_LOGGED = 8
+
 /** How many made-up credentials came since the last line about them, and when that line was. */
 const madeUp = { count: 0, loggedSecond: 0 }
 
@@ -47,20 +49,31 @@ function logMadeUp(now: number): void {
  * quote SQL parameters (Drizzle) or the body (JSON.parse). The frames say where to look.
  */
 export function logFailure(requestId: string, thrown: unknown): void {
-  const error = thrown instanceof Error ? thrown : new Error('a thrown value that is no Error')
-  const database = [error, error.cause].find(
-    (candidate) => candidate instanceof Error && candidate.message.startsWith('D1_'),
-  )
+  const chain = causesOf(thrown)
+  const [error] = chain
   console.error(
     JSON.stringify({
       event: 'failure',
       id: requestId,
-      error: error.name,
-      database: database instanceof Error ? database.message : undefined,
-      frames: error.stack
-        ?.split('\n')
-        .filter((line) => /^\s+at /.test(line))
-        .slice(0, 8),
+      error: chain.map(({ name }) => name).join(' < '),
+      database: chain.find(({ message }) => message.startsWith('D1_'))?.message,
+      frames: error && framesOf(error).slice(0, FRAMES_LOGGED),
     }),
   )
+}
+
+/** An error, its cause, the cause of that, and so on. */
+function causesOf(thrown: unknown): Error[] {
+  const chain: Error[] = []
+  for (let next = thrown; next instanceof Error && chain.length < 5; next = next.cause) {
+    chain.push(next)
+  }
+  return chain
+}
+
+/** A stack begins with the message, whose lines may look like frames. */
+function framesOf({ stack = '', message }: Error): string[] {
+  const start = stack.indexOf(message)
+  const frames = start < 0 ? '' : stack.slice(start + message.length)
+  return frames.split('\n').filter((line) => /^\s+at /.test(line))
 }

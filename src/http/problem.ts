@@ -1,4 +1,5 @@
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
+import { RETRY_AFTER_SECONDS } from '../domain/unavailable.ts'
 import { problemOfDenial, PROBLEMS, type ProblemCode } from '../domain/problems.ts'
 import type { Denial } from '../domain/evaluate-key.ts'
 import type { MeterDecision } from '../domain/meter.ts'
@@ -18,8 +19,6 @@ export type ProblemOptions = {
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** Seconds that a client is asked to wait where nothing better is known. */
-export const RETRY_AFTER_SECONDS = 5
 /** The window of the platform's limiters, which do not tell when it ends. */
 const LIMIT_WINDOW_SECONDS = 60
 /** How long to wait for what comes by itself never, such as a total quota: somebody may raise it. */

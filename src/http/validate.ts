@@ -1,16 +1,19 @@
-import type { Context } from 'hono'
+import type { Context, HonoRequest } from 'hono'
 import { validator } from 'hono/validator'
 import type * as z from 'zod'
 import type { AppEnv } from './env.ts'
 import { problem, type FieldError } from './problem.ts'
 
-/** What hono's JSON validator parses; anything else it takes for an empty object. */
-const JSON_MEDIA_TYPE = /^application\/([a-z-.]+\+)?json(;\s*[a-zA-Z0-9-]+=([^;]+))*$/
+/** Media types are case-insensitive (RFC 9110 §8.3.1). The rule is that of hono's JSON validator. */
+const JSON_MEDIA_TYPE = /^application\/([\w.-]+\+)?json$/i
+
+/** How many faults an answer names: it must not grow with what an anonymous caller sends. */
+const FAULTS_MAX = 20
 
 /** Takes a JSON body that fits the schema: else 415, or 400 naming each fault. */
 export function validBody<Schema extends z.ZodType>(schema: Schema) {
-  return validator('json', (body: z.input<Schema>, c: Context<AppEnv>) => {
-    if (!isJson(c.req.raw)) return problem(c, 'unsupported-media-type')
+  return validator('json', async (body: z.input<Schema>, c: Context<AppEnv>) => {
+    if (!isJson(c.req.raw) && (await hasBody(c.req))) return problem(c, 'unsupported-media-type')
     const parsed = schema.safeParse(body)
     return parsed.success ? parsed.data : problem(c, 'invalid-request', faults(parsed.error))
   })
@@ -26,13 +29,18 @@ export function validQuery<Schema extends z.ZodType>(schema: Schema) {
   })
 }
 
-/** A request without a body has no media type to be wrong. */
 export function isJson(request: Request): boolean {
-  return request.body === null || JSON_MEDIA_TYPE.test(request.headers.get('content-type') ?? '')
+  const [mediaType = ''] = (request.headers.get('content-type') ?? '').split(';')
+  return JSON_MEDIA_TYPE.test(mediaType.trim())
+}
+
+/** A request without a body has no media type to be wrong. An empty one may still be a stream. */
+async function hasBody(request: HonoRequest): Promise<boolean> {
+  return request.raw.body !== null && (await request.text()) !== ''
 }
 
 function faults(error: z.core.$ZodError): { errors: FieldError[] } {
-  return { errors: error.issues.flatMap(fieldErrors) }
+  return { errors: error.issues.flatMap(fieldErrors).slice(0, FAULTS_MAX) }
 }
 
 function fieldErrors(issue: z.core.$ZodIssue): FieldError[] {

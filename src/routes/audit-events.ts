@@ -30,8 +30,19 @@ function present(event: AuditEvent) {
   }
 }
 
-/** Times are numbers in the record and RFC 3339 on the wire. */
-function presentFields(fields: Record<string, unknown> | null) {
-  if (fields === null || typeof fields['expires_at'] !== 'number') return fields
-  return { ...fields, expires_at: timestamp(fields['expires_at']) }
+/** Times are numbers in the record and RFC 3339 on the wire; a new device's holds its key's too. */
+function presentFields(fields: Fields | null): Fields | null {
+  if (fields === null) return null
+  const { expires_at: expiresAt, key } = fields
+  return {
+    ...fields,
+    ...(typeof expiresAt === 'number' ? { expires_at: timestamp(expiresAt) } : {}),
+    ...(isFields(key) ? { key: presentFields(key) } : {}),
+  }
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null
 }

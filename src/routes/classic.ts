@@ -17,6 +17,8 @@ const INVALID_CREDENTIALS = {
   error: 'Bad Request',
   status_code: 401,
 }
+/** RFC 9110 §15.5.2 wants one with a 401; this is the old system's. */
+const CHALLENGE = { 'WWW-Authenticate': 'JWT realm="Login Required"' }
 const NO_API_KEY = { message: 'Please provide an API key' }
 const INVALID_API_KEY = { message: 'The provided API key is not valid' }
 
@@ -41,7 +43,7 @@ export const classic = factory
     const json = await readJson(c)
     if (json === undefined) return problem(c, 'invalid-json')
     const body = classicSignIn.safeParse(json)
-    if (!body.success) return c.json(INVALID_CREDENTIALS, 401)
+    if (!body.success) return c.json(INVALID_CREDENTIALS, 401, CHALLENGE)
     const { username, password } = body.data
     if (!(await mayTryPassword(c, username))) return problem(c, 'rate-limited')
     const input = { username, password, userAgent: userAgentOf(c) }
@@ -51,7 +53,7 @@ export const classic = factory
       return c.json({ access_token: opened.value.accessToken })
     }
     noteDenial(c, opened.reason === 'disabled' ? 'disabled' : 'not_found')
-    return c.json(INVALID_CREDENTIALS, 401)
+    return c.json(INVALID_CREDENTIALS, 401, CHALLENGE)
   })
   .post(
     '/user/add-device',

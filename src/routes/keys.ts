@@ -55,7 +55,9 @@ export const keys = factory
   })
   .delete('/v1/devices/:id/keys/:key_id', requireUser(), async (c) => {
     const revoked = await revokeKey(changeOf(c, c.var.user.id), pathOf(c, c.req.param()))
-    return revoked.ok ? c.body(null, 204) : problem(c, 'not-found')
+    if (!revoked.ok) return problem(c, 'not-found')
+    if (!revoked.value.isNew) delete c.var.log.subject
+    return c.body(null, 204)
   })
   .post('/v1/devices/:id/keys/:key_id/rotate', requireUser(), validBody(rotation), async (c) => {
     const { user, settings, now } = c.var

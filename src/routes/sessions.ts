@@ -1,7 +1,8 @@
 import { factory, type AppContext } from '../http/env.ts'
 import { requireUser } from '../http/middleware/require-user.ts'
 import { denied, noteDenial, problem } from '../http/problem.ts'
-import { validBody } from '../http/validate.ts'
+import { validBody, validQuery } from '../http/validate.ts'
+import { pageQuery } from '../schemas/common.ts'
 import { refresh, signIn as signInBody } from '../schemas/users.ts'
 import { ACCESS_TOKEN_SECONDS } from '../services/access-tokens.ts'
 import {
@@ -14,7 +15,7 @@ import {
 } from '../services/sessions.ts'
 import { changeOf } from './change.ts'
 import { mayTryPassword } from './password-door.ts'
-import { timestamp } from './present.ts'
+import { nextCursor, timestamp } from './present.ts'
 
 /** How much of a User-Agent a session remembers. */
 const USER_AGENT_MAX_CHARACTERS = 256
@@ -39,12 +40,14 @@ export const sessions = factory
       ? c.json(presentTokens(c, refreshed.value), 201)
       : denied(c, refreshed.reason)
   })
-  .get('/v1/sessions', requireUser(), async (c) => {
+  .get('/v1/sessions', requireUser(), validQuery(pageQuery), async (c) => {
     const { user, now } = c.var
-    const live = await listSessions(c.env.DB, user.id, now)
+    const { limit, cursor } = c.req.valid('query')
+    const page = await listSessions(c.env.DB, user.id, { limit, after: cursor }, now)
+    const last = page.hasMore ? page.sessions.at(-1) : undefined
     return c.json({
-      items: live.map((session) => present(session, user.sessionId)),
-      next_cursor: null,
+      items: page.sessions.map((session) => present(session, user.sessionId)),
+      next_cursor: nextCursor(last && { at: last.createdAt, id: last.id }),
     })
   })
   .delete('/v1/sessions/:id', requireUser(), async (c) => {

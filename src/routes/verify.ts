@@ -1,7 +1,7 @@
 import { VERIFY_OWN, verifierReach } from '../domain/scopes.ts'
 import { factory } from '../http/env.ts'
 import { callerOf, requireDevice, worldOf } from '../http/middleware/require-device.ts'
-import { denied, problem } from '../http/problem.ts'
+import { denied, noteDenial, problem } from '../http/problem.ts'
 import { validBody } from '../http/validate.ts'
 import { verifyRequest } from '../schemas/verify.ts'
 import { verifyFor } from '../services/verify-for.ts'
@@ -17,6 +17,7 @@ export const verify = factory
     const ownerId = reach === 'own' ? owner.id : undefined
     const request = { presented, scopes, cost, fresh, ownerId, caller: callerOf(c) }
     const result = await verifyFor(worldOf(c), request)
+    if (!result.valid) noteDenial(c, result.code)
     // A denial that names no owner is of the verifier itself: too many unknown secrets.
     const isOwnFault = result.code === 'rate_limited' && result.owner === undefined
     return isOwnFault ? problem(c, 'rate-limited') : c.json(result)

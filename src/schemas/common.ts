@@ -6,6 +6,9 @@ export const PAGE_LIMIT_DEFAULT = 20
 /** What a metadata or report object may hold, as UTF-8 JSON. */
 export const JSON_OBJECT_MAX_BYTES = 4096
 
+/** SQLite's JSON functions stop at 1,000, and nobody means that many. */
+const JSON_DEPTH_MAX = 32
+
 export type JsonObject = Record<string, unknown>
 
 export const name = z.string().transform((text, context) => {
@@ -21,17 +24,17 @@ export const name = z.string().transform((text, context) => {
 /** An object of at most 4 KiB of JSON, kept as it is. */
 export const jsonObject = z.custom<JsonObject>(
   (value) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value) && fitsJsonBound(value),
-  'must be an object of at most 4 KiB',
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    isWithinDepth(value, JSON_DEPTH_MAX) &&
+    new TextEncoder().encode(JSON.stringify(value)).length <= JSON_OBJECT_MAX_BYTES,
+  `must be an object of at most 4 KiB, nested at most ${JSON_DEPTH_MAX} deep`,
 )
 
-function fitsJsonBound(value: object): boolean {
-  try {
-    return new TextEncoder().encode(JSON.stringify(value)).length <= JSON_OBJECT_MAX_BYTES
-  } catch {
-    // Nested so deeply that it cannot be written: far past the bound.
-    return false
-  }
+function isWithinDepth(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return true
+  return depth > 0 && Object.values(value).every((inner) => isWithinDepth(inner, depth - 1))
 }
 
 const position = z.tuple([z.int().nonnegative(), z.string().max(64)])

@@ -4,10 +4,10 @@ import { openDatabase } from '../db/client.ts'
 import { violatedUniqueColumn } from '../db/errors.ts'
 import { devices, users } from '../db/schema.ts'
 import { err, ok, type Result } from '../domain/result.ts'
-import { keyCache } from '../edge/key-cache.ts'
 import type { Settings } from '../settings.ts'
 import { recordAudit, type Change } from './change.ts'
 import { disabledAtFor, enabledIn } from './enabled.ts'
+import { evictingAfter } from './evict.ts'
 import { type Device, deviceColumns, findDevice, ownDevice, toDevice } from './find-devices.ts'
 import type { Key } from './find-keys.ts'
 import { removeDevices } from './device-removal.ts'
@@ -90,34 +90,32 @@ export async function updateDevice(
       ? {}
       : { disabledAt: disabledAtFor(enabled, devices.disabledAt, change.now) }),
   }
+  const audit = {
+    action: 'device.updated',
+    userId,
+    deviceId,
+    before: sql`(select ${stateBefore(input)} from ${devices} where ${own})`,
+    after: input,
+  } as const
+  const happens = sql`exists (select 1 from ${devices} where ${own})`
   try {
-    const [, updated] = await db.batch([
-      recordAudit(
-        db,
-        change,
-        {
-          action: 'device.updated',
-          userId,
-          deviceId,
-          before: sql`(select ${stateBefore(input)} from ${devices} where ${own})`,
-          after: input,
-        },
-        sql`exists (select 1 from ${devices} where ${own})`,
-      ),
-      db
-        .update(devices)
-        .set({ ...fields, updatedAt: change.now })
-        .where(own)
-        .returning(deviceColumns),
-    ])
-    const [row] = updated
+    const [, [row]] = await evictingAfter(
+      deviceId,
+      async () =>
+        await db.batch([
+          recordAudit(db, change, audit, happens),
+          db
+            .update(devices)
+            .set({ ...fields, updatedAt: change.now })
+            .where(own)
+            .returning(deviceColumns),
+        ]),
+      ([, updated]) => updated.length > 0,
+    )
     return row === undefined ? err('not_found') : ok(toDevice(row))
   } catch (thrown) {
     if (violatedUniqueColumn(thrown) === 'devices.user_id') return err('device_name_taken')
     throw thrown
-  } finally {
-    // Also after a failure: a commit whose answer was lost is a commit.
-    keyCache.forget(deviceId)
   }
 }
 
@@ -129,26 +127,24 @@ export async function deleteDevice(
 ): Promise<Result<void, 'not_found'>> {
   const db = openDatabase(change.database)
   const own = ownDevice(userId, deviceId)
-  try {
-    const [, , , , deleted] = await db.batch([
-      recordAudit(
-        db,
-        change,
-        {
-          action: 'device.deleted',
-          userId,
-          deviceId,
-          before: sql`(select json_object('name', ${devices.name}, 'metadata',
-          json(${devices.metadata})) from ${devices} where ${own})`,
-        },
-        sql`exists (select 1 from ${devices} where ${own})`,
-      ),
-      ...removeDevices(db, change.now, userId, own),
-    ])
-    return deleted.length > 0 ? ok(undefined) : err('not_found')
-  } finally {
-    keyCache.forget(deviceId)
-  }
+  const audit = {
+    action: 'device.deleted',
+    userId,
+    deviceId,
+    before: sql`(select json_object('name', ${devices.name}, 'metadata',
+      json(${devices.metadata})) from ${devices} where ${own})`,
+  } as const
+  const happens = sql`exists (select 1 from ${devices} where ${own})`
+  const results = await evictingAfter(
+    deviceId,
+    async () =>
+      await db.batch([
+        recordAudit(db, change, audit, happens),
+        ...removeDevices(db, change.now, userId, own),
+      ]),
+    ([, , , , deleted]) => deleted.length > 0,
+  )
+  return results[4].length > 0 ? ok(undefined) : err('not_found')
 }
 
 /** The changed fields as they are in the row, in the words of the wire. */

@@ -96,9 +96,24 @@ export async function findKey(
   now: number,
 ): Promise<Key | undefined> {
   const db = openDatabase(database)
-  const rows = await db.select().from(apiKeys).where(ownKey(path))
-  const [key] = await withSecrets(db, rows, now)
-  return key
+  const [rows, secrets] = await db.batch([...selectKey(db, path, now)])
+  return keyOf(rows, secrets)
+}
+
+/** The statements that read one key, for a batch, whose last two results `keyOf` takes. */
+export function selectKey(db: Database, path: KeyPath, now: number) {
+  return [
+    db.select().from(apiKeys).where(ownKey(path)),
+    selectSecrets(db, sql`(${path.keyId})`, now),
+  ] as const
+}
+
+export function keyOf(
+  rows: readonly (typeof apiKeys.$inferSelect)[],
+  secrets: readonly SecretRow[],
+): Key | undefined {
+  const [row] = rows
+  return row === undefined ? undefined : toKey(row, secrets)
 }
 
 async function withSecrets(
@@ -109,7 +124,15 @@ async function withSecrets(
   if (rows.length === 0) return []
   // json_each instead of a parameter for each: D1 takes 100.
   const ids = sql`(select value from json_each(${JSON.stringify(rows.map((row) => row.id))}))`
-  const secrets = await db
+  const secrets = await selectSecrets(db, ids, now)
+  return rows.map((row) => toKey(row, secrets))
+}
+
+type SecretRow = LiveSecret & { readonly keyId: string | null }
+
+/** The live secrets of keys, newest first; of those made at once, the one that stays. */
+function selectSecrets(db: Database, keyIds: SQL, now: number) {
+  return db
     .select({
       keyId: keySecrets.keyId,
       hash: keySecrets.hash,
@@ -118,9 +141,12 @@ async function withSecrets(
       expiresAt: keySecrets.expiresAt,
     })
     .from(keySecrets)
-    .where(and(inArray(keySecrets.keyId, ids), isLiveSecret(now)))
+    .where(and(inArray(keySecrets.keyId, keyIds), isLiveSecret(now)))
     .orderBy(sql`${keySecrets.createdAt} desc`, sql`${keySecrets.expiresAt} is not null`)
-  return rows.map((row) => ({
+}
+
+function toKey(row: typeof apiKeys.$inferSelect, secrets: readonly SecretRow[]): Key {
+  return {
     ...row,
     scopes: parseScopes(row.scopes),
     limits: limitsOf(row),
@@ -130,7 +156,7 @@ async function withSecrets(
             .filter((secret) => secret.keyId === row.id)
             .map(({ hash, hint, createdAt, expiresAt }) => ({ hash, hint, createdAt, expiresAt }))
         : [],
-  }))
+  }
 }
 
 /** Neither ended by a rotation, nor at the end of its overlap. */

@@ -4,6 +4,7 @@ import { Unavailable } from '../domain/unavailable.ts'
 import type { CachedKey, KeyCache } from '../edge/key-cache.ts'
 import type { Settings } from '../settings.ts'
 import { readKeySnapshot } from './key-snapshot.ts'
+import { noteOutage } from './outage-log.ts'
 
 /** How long a failing D1 is left alone, key by key, while an older snapshot serves. */
 const RETRY_AFTER_FAILURE_MS = 1000
@@ -60,6 +61,7 @@ async function readOrServeStale(
   } catch (failure) {
     if (!(failure instanceof Unavailable) || !maySpeak) throw failure
     cache.noteFailure(hash, now)
+    noteOutage('serving-stale-key', now)
     return entry.snapshot
   }
 }
@@ -69,10 +71,10 @@ async function readThrough(
   { cache, database, now, settings }: SnapshotSource,
   hash: string,
 ): Promise<KeySnapshot | undefined> {
-  const { epoch } = cache
+  const read = cache.startRead()
   const snapshot = await readKeySnapshot(database, hash, settings.d1TimeoutMs)
   if (snapshot === undefined) cache.drop(hash)
-  else cache.keep(hash, snapshot, now, epoch)
+  else cache.keep(hash, snapshot, now, read)
   return snapshot
 }
 

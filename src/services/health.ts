@@ -9,6 +9,8 @@ let lastProbe: { readonly at: number; readonly isUp: boolean } | undefined
 /** Whether D1 answers: asked at most once an isolate and interval. */
 export async function isDatabaseUp(database: D1Database, now: number): Promise<boolean> {
   if (lastProbe !== undefined && now - lastProbe.at < PROBE_INTERVAL_MS) return lastProbe.isUp
+  // While this one asks, the others say what was last known; the first ever all ask.
+  if (lastProbe !== undefined) lastProbe = { at: now, isUp: lastProbe.isUp }
   const isUp = await answers(database)
   lastProbe = { at: now, isUp }
   return isUp

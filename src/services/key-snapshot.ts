@@ -29,6 +29,7 @@ async function select(database: D1Database, hash: string): Promise<KeySnapshot |
         expiresAt: keySecrets.expiresAt,
         revokedAt: keySecrets.revokedAt,
         retiredUseAt: keySecrets.retiredUseAt,
+        imported: keySecrets.imported,
         tombstoneUserId: keySecrets.tombstoneUserId,
       },
       key: {
@@ -53,8 +54,9 @@ async function select(database: D1Database, hash: string): Promise<KeySnapshot |
     .where(eq(keySecrets.hash, hash))
   if (row === undefined) return undefined
   const { key, device, owner } = row
-  const { expiresAt, revokedAt, retiredUseAt, tombstoneUserId } = row.secret
-  const secret = { expiresAt, revokedAt, isRetiredUseNoted: retiredUseAt !== null }
+  const { expiresAt, revokedAt, retiredUseAt, imported, tombstoneUserId } = row.secret
+  const isRetiredUseNoted = retiredUseAt !== null
+  const secret = { expiresAt, revokedAt, isRetiredUseNoted, isImported: imported }
   if (key === null || device === null || owner === null) {
     return { secret, ownerId: tombstoneUserId ?? '', policy: null }
   }

@@ -6,12 +6,12 @@ import { apiKeys, devices, keySecrets } from '../db/schema.ts'
 import type { Quota } from '../domain/quota.ts'
 import type { RateLimit } from '../domain/rate-limit.ts'
 import { err, ok, type Result } from '../domain/result.ts'
-import { keyCache } from '../edge/key-cache.ts'
 import type { Settings } from '../settings.ts'
 import { recordAudit, type Change } from './change.ts'
 import { disabledAtFor, enabledIn } from './enabled.ts'
 import { limitColumns } from './key-columns.ts'
-import { findKey, ownKey, type Key, type KeyPath } from './find-keys.ts'
+import { evictingAfter } from './evict.ts'
+import { findKey, type Key, keyOf, type KeyPath, ownKey, selectKey } from './find-keys.ts'
 
 /** What a caller may set of a key. An absent field is left as it is, or gets its default. */
 export type KeyInput = {
@@ -121,54 +121,67 @@ export async function updateKey(
       : { disabledAt: disabledAtFor(enabled, apiKeys.disabledAt, change.now) }),
   }
   const changeable = and(ownKey(path), isNull(apiKeys.revokedAt))
-  if (Object.keys(fields).length > 0) {
-    const audit = {
-      action: 'key.updated',
-      ...path,
-      before: sql`(select ${stateBefore(input)} from ${apiKeys} where ${changeable})`,
-      after: wireFields(input),
-    } as const
-    try {
+  if (Object.keys(fields).length === 0) {
+    return changed(await findKey(change.database, path, change.now))
+  }
+  const audit = {
+    action: 'key.updated',
+    ...path,
+    before: sql`(select ${stateBefore(input)} from ${apiKeys} where ${changeable})`,
+    after: wireFields(input),
+  } as const
+  const happens = sql`exists (select 1 from ${apiKeys} where ${changeable})`
+  // The key is read in the same batch: what comes after it must not change the answer.
+  const [, updated, rows, secrets] = await evictingAfter(
+    path.keyId,
+    async () =>
       await db.batch([
-        recordAudit(db, change, audit, sql`exists (select 1 from ${apiKeys} where ${changeable})`),
+        recordAudit(db, change, audit, happens),
         db
           .update(apiKeys)
           .set({ ...fields, updatedAt: change.now })
-          .where(changeable),
-      ])
-    } finally {
-      // Also after a failure: a commit whose answer was lost is a commit.
-      keyCache.forget(path.keyId)
-    }
-  }
-  const key = await findKey(change.database, path, change.now)
+          .where(changeable)
+          .returning({ id: apiKeys.id }),
+        ...selectKey(db, path, change.now),
+      ]),
+    ([, hit]) => hit.length > 0,
+  )
+  const key = keyOf(rows, secrets)
+  return updated.length > 0 && key !== undefined ? ok(key) : changed(key)
+}
+
+function changed(key: Key | undefined): Result<Key, 'not_found' | 'key_revoked'> {
   if (key === undefined) return err('not_found')
   return key.revokedAt === null ? ok(key) : err('key_revoked')
 }
 
-/** Ends a key for good. Ending it again changes nothing and is no error. */
-export async function revokeKey(change: Change, path: KeyPath): Promise<Result<void, 'not_found'>> {
+/**
+ * Ends a key for good. Ending it again is no error and changes nothing.
+ * @returns whether it was this call that ended it
+ */
+export async function revokeKey(
+  change: Change,
+  path: KeyPath,
+): Promise<Result<{ readonly isNew: boolean }, 'not_found'>> {
   const db = openDatabase(change.database)
   const own = ownKey(path)
   const live = and(own, isNull(apiKeys.revokedAt))
-  try {
-    const [, , found] = await db.batch([
-      recordAudit(
-        db,
-        change,
-        { action: 'key.revoked', ...path },
-        sql`exists (select 1 from ${apiKeys} where ${live})`,
-      ),
-      db
-        .update(apiKeys)
-        .set({ revokedAt: change.now, revokedReason: 'owner', updatedAt: change.now })
-        .where(live),
-      db.select({ id: apiKeys.id }).from(apiKeys).where(own),
-    ])
-    return found.length > 0 ? ok(undefined) : err('not_found')
-  } finally {
-    keyCache.forget(path.keyId)
-  }
+  const happens = sql`exists (select 1 from ${apiKeys} where ${live})`
+  const [, revoked, found] = await evictingAfter(
+    path.keyId,
+    async () =>
+      await db.batch([
+        recordAudit(db, change, { action: 'key.revoked', ...path }, happens),
+        db
+          .update(apiKeys)
+          .set({ revokedAt: change.now, revokedReason: 'owner', updatedAt: change.now })
+          .where(live)
+          .returning({ id: apiKeys.id }),
+        db.select({ id: apiKeys.id }).from(apiKeys).where(own),
+      ]),
+    ([, hit]) => hit.length > 0,
+  )
+  return found.length > 0 ? ok({ isNew: revoked.length > 0 }) : err('not_found')
 }
 
 /** A key's policy in the words of the audit; times stay numbers there. */

@@ -3,10 +3,10 @@ import { makeSecret, type NewSecret } from '../crypto/secrets.ts'
 import { openDatabase } from '../db/client.ts'
 import { apiKeys, keySecrets } from '../db/schema.ts'
 import { err, ok, type Result } from '../domain/result.ts'
-import { keyCache } from '../edge/key-cache.ts'
 import type { Settings } from '../settings.ts'
 import { recordAudit, type Change } from './change.ts'
-import { findKey, isLiveSecret, ownKey, type Key, type KeyPath } from './find-keys.ts'
+import { evictingAfter } from './evict.ts'
+import { isLiveSecret, type Key, keyOf, type KeyPath, ownKey, selectKey } from './find-keys.ts'
 
 /**
  * Gives a key a new secret. The old one lives on for the overlap, but never beyond its own end or
@@ -19,16 +19,14 @@ export async function rotateKey(
   settings: Settings,
 ): Promise<Result<{ key: Key; secret: string }, 'not_found' | 'key_revoked' | 'overlap_running'>> {
   const made = await makeSecret(settings.keyPrefix, settings.checkSecrets)
-  try {
-    const isMinted = await replaceSecret(change, path, overlapSeconds, made)
-    const key = await findKey(change.database, path, change.now)
-    if (key === undefined) return err('not_found')
-    if (isMinted) return ok({ key, secret: made.secret })
-    return err(key.revokedAt === null ? 'overlap_running' : 'key_revoked')
-  } finally {
-    // Also after a failure: a commit whose answer was lost is a commit.
-    keyCache.forget(path.keyId)
-  }
+  const { isMinted, key } = await evictingAfter(
+    path.keyId,
+    async () => await replaceSecret(change, path, overlapSeconds, made),
+    (outcome) => outcome.isMinted,
+  )
+  if (key === undefined) return err('not_found')
+  if (isMinted) return ok({ key, secret: made.secret })
+  return err(key.revokedAt === null ? 'overlap_running' : 'key_revoked')
 }
 
 /**
@@ -40,7 +38,7 @@ async function replaceSecret(
   path: KeyPath,
   overlapSeconds: number,
   { hash, hint, checkId }: NewSecret,
-): Promise<boolean> {
+): Promise<{ readonly isMinted: boolean; readonly key: Key | undefined }> {
   const { now } = change
   const db = openDatabase(change.database)
   const ofKey = eq(keySecrets.keyId, path.keyId)
@@ -56,7 +54,8 @@ async function replaceSecret(
   const overlapEnd = now + overlapSeconds * 1000
   const end = sql`min(${overlapEnd}, coalesce((select ${apiKeys.expiresAt} from ${apiKeys}
     where ${apiKeys.id} = ${path.keyId}), ${overlapEnd}))`
-  const [inserted] = await db.batch([
+  // The key is read in the same batch: after the commit nothing may keep the secret from its owner.
+  const [inserted, , , rows, secrets] = await db.batch([
     db
       .insert(keySecrets)
       .select(
@@ -76,6 +75,7 @@ async function replaceSecret(
       { action: 'key.rotated', ...path, after: { hint, overlap_seconds: overlapSeconds } },
       minted,
     ),
+    ...selectKey(db, path, now),
   ])
-  return inserted.length > 0
+  return { isMinted: inserted.length > 0, key: keyOf(rows, secrets) }
 }

@@ -19,6 +19,7 @@ import { err, ok, type Result } from '../domain/result.ts'
 import type { Settings } from '../settings.ts'
 import { signAccessToken } from './access-tokens.ts'
 import { recordAudit, type Change } from './change.ts'
+import { isBefore, type Position } from './paging.ts'
 
 const DAY_MS = 86_400_000
 export const SESSION_IDLE_MS = 30 * DAY_MS
@@ -90,7 +91,7 @@ export async function signIn(
     recordAudit(
       db,
       { ...change, actor: { type: 'user', id: user.id } },
-      { action: 'session.created', userId: user.id },
+      { action: 'session.created', userId: user.id, after: { session_id: sessionId } },
       opened,
     ),
   ])
@@ -155,6 +156,7 @@ export async function refreshSession(
       change,
       {
         action: 'session.reuse_detected',
+        before: { session_id: sessionId },
         userId: sql`(select ${sessions.userId} from ${sessions} where ${sessions.id} = ${sessionId})`,
       },
       sql`exists (select 1 from ${sessions} where ${reused})`,
@@ -178,24 +180,27 @@ async function refusalOf(db: Database, sessionId: string, now: number): Promise<
   return session.expiresAt <= now ? 'expired' : 'disabled'
 }
 
-/** The sessions of a user that are live, newest first. */
+/** A page of the user's live sessions, newest first, and whether more follow. */
 export async function listSessions(
   database: D1Database,
   userId: string,
+  query: { readonly limit: number; readonly after?: Position | undefined },
   now: number,
-): Promise<Session[]> {
-  return await openDatabase(database)
-    .select({
-      id: sessions.id,
-      ip: sessions.ip,
-      userAgent: sessions.userAgent,
-      createdAt: sessions.createdAt,
-      refreshedAt: sessions.refreshedAt,
-      expiresAt: sessions.expiresAt,
-    })
+): Promise<{ sessions: Session[]; hasMore: boolean }> {
+  const { limit, after } = query
+  const { id, ip, userAgent, createdAt, refreshedAt, expiresAt } = sessions
+  const rows = await openDatabase(database)
+    .select({ id, ip, userAgent, createdAt, refreshedAt, expiresAt })
     .from(sessions)
-    .where(liveSessionOf(userId, now))
-    .orderBy(desc(sessions.createdAt), desc(sessions.id))
+    .where(
+      and(
+        liveSessionOf(userId, now),
+        after === undefined ? undefined : isBefore(createdAt, id, after),
+      ),
+    )
+    .orderBy(desc(createdAt), desc(id))
+    .limit(limit + 1)
+  return { sessions: rows.slice(0, limit), hasMore: rows.length > limit }
 }
 
 /** Ends one live session of the user. */
@@ -210,7 +215,7 @@ export async function endSession(
     recordAudit(
       db,
       change,
-      { action: 'session.ended', userId },
+      { action: 'session.ended', userId, before: { session_id: sessionId } },
       sql`exists (select 1 from ${sessions} where ${live})`,
     ),
     db.update(sessions).set({ revokedAt: change.now }).where(live).returning({ id: sessions.id }),

@@ -6,9 +6,9 @@ import { violatedUniqueColumn } from '../db/errors.ts'
 import { devices, sessions, users } from '../db/schema.ts'
 import { usernameKey } from '../domain/names.ts'
 import { err, ok, type Result } from '../domain/result.ts'
-import { keyCache } from '../edge/key-cache.ts'
 import { recordAudit, type Change } from './change.ts'
 import { removeDevices } from './device-removal.ts'
+import { evictingAfter } from './evict.ts'
 import { liveSessionOf } from './sessions.ts'
 
 export type User = {
@@ -88,28 +88,23 @@ export async function deleteUser(
   if (verified === undefined) return err('wrong_password')
   const theirs = and(eq(users.id, userId), eq(users.passwordHash, verified))
   const exists = sql`exists (select 1 from ${users} where ${theirs})`
-  try {
-    const [, , , , , , deleted] = await db.batch([
-      recordAudit(
-        db,
-        change,
-        {
-          action: 'user.deleted',
-          userId,
-          before: sql`(select json_object('username', ${users.username}) from ${users}
-          where ${theirs})`,
-        },
-        exists,
-      ),
-      ...removeDevices(db, change.now, userId, and(eq(devices.userId, userId), exists)),
-      db.delete(sessions).where(and(eq(sessions.userId, userId), exists)),
-      db.delete(users).where(theirs).returning({ id: users.id }),
-    ])
-    return deleted.length > 0 ? ok(undefined) : err('wrong_password')
-  } finally {
-    // Also after a failure: a commit whose answer was lost is a commit.
-    keyCache.forget(userId)
-  }
+  const audit = {
+    action: 'user.deleted',
+    userId,
+    before: sql`(select json_object('username', ${users.username}) from ${users} where ${theirs})`,
+  } as const
+  const results = await evictingAfter(
+    userId,
+    async () =>
+      await db.batch([
+        recordAudit(db, change, audit, exists),
+        ...removeDevices(db, change.now, userId, and(eq(devices.userId, userId), exists)),
+        db.delete(sessions).where(and(eq(sessions.userId, userId), exists)),
+        db.delete(users).where(theirs).returning({ id: users.id }),
+      ]),
+    ([, , , , , , deleted]) => deleted.length > 0,
+  )
+  return results[6].length > 0 ? ok(undefined) : err('wrong_password')
 }
 
 /** The user's stored hash, if the password is the one that it was made of. */

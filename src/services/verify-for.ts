@@ -1,15 +1,13 @@
 import type { Denial, KeyPolicySnapshot } from '../domain/evaluate-key.ts'
 import type { MeterReading } from '../domain/meter.ts'
-import { verifyKey, type VerifyRequest, type VerifyWorld } from './verify.ts'
+import { type Verification, verifyKey, type VerifyRequest, type VerifyWorld } from './verify.ts'
 
 /**
  * A decision in the wire's words, for verifiers: the body of `POST /v1/keys/verify` and what the
  * `KeyVerifier` answers. Of a denied key it tells as much as of a good one; of another owner's, and
  * of what was made up, only `not_found`.
  */
-export type VerifyResult = {
-  readonly valid: boolean
-  readonly code: 'valid' | Denial
+export type VerifyResult = VerifyCode & {
   readonly device?: { readonly id: string; readonly name: string }
   readonly owner?: { readonly id: string }
   readonly key?: {
@@ -24,6 +22,10 @@ export type VerifyResult = {
   /** Only when false: the limits could not be asked, and the deployment lets requests through. */
   readonly metered?: false
 }
+
+export type VerifyCode =
+  | { readonly valid: true; readonly code: 'valid' }
+  | { readonly valid: false; readonly code: Denial }
 
 /** How a limit stands after the request. */
 export type LimitReading = {
@@ -44,14 +46,17 @@ export async function verifyFor(world: VerifyWorld, request: VerifyRequest): Pro
   const verified = await verifyKey(world, request)
   const { ownerId, policy, meter } = verified
   return {
-    valid: verified.valid,
-    code: verified.valid ? 'valid' : verified.denial,
+    ...codeOf(verified),
     ...(ownerId === null ? {} : { owner: { id: ownerId } }),
     ...(policy === null ? {} : identityOf(policy)),
     ...(meter?.rateLimit ? { rate_limit: wireReading(meter.rateLimit) } : {}),
     ...(meter?.quota ? { quota: wireReading(meter.quota) } : {}),
     ...(verified.valid && !verified.isMetered ? { metered: false } : {}),
   }
+}
+
+function codeOf(verified: Verification): VerifyCode {
+  return verified.valid ? { valid: true, code: 'valid' } : { valid: false, code: verified.denial }
 }
 
 function identityOf({ device, key }: KeyPolicySnapshot): Pick<VerifyResult, 'device' | 'key'> {

@@ -84,14 +84,17 @@ export async function verifyKey(world: VerifyWorld, request: VerifyRequest): Pro
   const { presented, caller } = request
   const admission = await admit(presented, settings)
   if (admission === 'refused') return MADE_UP
+  const isUnchecked = admission !== 'checked'
   const hash = await sha256(presented)
 
-  const isKnown = admission === 'checked' || isolate.cache.get(hash) !== undefined
-  if (!isKnown && caller !== undefined && isCallerBlocked(caller, now)) return TOO_MANY_UNKNOWN
+  if (isUnchecked && caller !== undefined && isolate.cache.get(hash) === undefined) {
+    if (isCallerBlocked(caller, now)) return TOO_MANY_UNKNOWN
+  }
   const source = { database, settings, now, cache: isolate.cache }
   const snapshot = await findSnapshot(source, hash, request.fresh ?? false)
-  if (snapshot === undefined) {
-    if (admission === 'unchecked' && caller !== undefined) await chargeUnknownSecret(caller, now)
+  // A secret of ours, under a prefix that is no longer ours, is no imported one.
+  if (snapshot === undefined || (admission === 'foreign' && !snapshot.secret.isImported)) {
+    if (isUnchecked && caller !== undefined) await chargeUnknownSecret(caller, now)
     return MADE_UP
   }
   if (request.ownerId !== undefined && request.ownerId !== snapshot.ownerId) return MADE_UP
@@ -173,12 +176,13 @@ function leaveToNextUse(): void {}
 
 /**
  * Whether a string may go on to be looked up: `checked` if it carries a genuine check, `unchecked`
- * if the deployment takes strings that cannot be checked. A string with our prefix always can.
+ * if it has our shape but checks are off, `foreign` if it is of another system's making and those
+ * are taken. A string with our prefix is never foreign.
  */
 async function admit(
   presented: string,
   settings: Settings,
-): Promise<'checked' | 'unchecked' | 'refused'> {
+): Promise<'checked' | 'unchecked' | 'foreign' | 'refused'> {
   const parsed = parsePresentedSecret(presented, settings.keyPrefix)
   switch (parsed.kind) {
     case 'checked': {
@@ -187,7 +191,7 @@ async function admit(
       return (await isCheckGenuine(unchecked, check, settings.checkSecrets)) ? 'checked' : 'refused'
     }
     case 'foreign':
-      return settings.acceptImportedKeys ? 'unchecked' : 'refused'
+      return settings.acceptImportedKeys ? 'foreign' : 'refused'
     case 'malformed':
       return 'refused'
   }

@@ -1,10 +1,7 @@
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
-import { factory } from '../../src/http/env.ts'
-import { requestContext } from '../../src/http/middleware/request-context.ts'
-import { requireDevice } from '../../src/http/middleware/require-device.ts'
-import { type BadCredential, badDeviceSecrets } from '../support/bad-credentials.ts'
-import { call, freshIp, ORIGIN, pick } from '../support/client.ts'
+import { badDeviceSecrets } from '../support/bad-credentials.ts'
+import { call, pick } from '../support/client.ts'
 import { countStatements } from '../support/counting.ts'
 import { expectProblem, TIME } from '../support/expectations.ts'
 import { makeDevice, makeUser } from '../support/fixtures.ts'
@@ -188,65 +185,5 @@ describe('POST /v1/device/check-ins', () => {
     const { secret } = await makeDevice(await makeUser())
     const answer = await call('POST', '/v1/device/check-ins', { token: secret, body })
     expectProblem(answer, 400, 'invalid-request', pointers)
-  })
-})
-
-describe('requireDevice() before a route of someone’s own', () => {
-  const app = factory
-    .createApp()
-    .use(requestContext)
-    .post('/telemetry', requireDevice({ body: true }), async (c) => {
-      // Typed: no cast and no check for undefined.
-      const names: { device: string; key: string } = {
-        device: c.var.device.name,
-        key: c.var.key.id,
-      }
-      return c.json({ ...names, sent: await c.req.json().catch(() => null) })
-    })
-
-  async function send(raw: string, headers: Headers = {}) {
-    const request = new Request(`${ORIGIN}/telemetry`, {
-      method: 'POST',
-      body: raw,
-      headers: { 'Content-Type': 'application/json', 'CF-Connecting-IP': freshIp(), ...headers },
-    })
-    const response = await app.fetch(request, env)
-    const body: unknown = await response.json()
-    return { status: response.status, headers: response.headers, text: '', body }
-  }
-
-  it('knows the device and the key, and the route can still read the body', async () => {
-    const device = await makeDevice(await makeUser())
-    const sent = { api_key: device.secret, value: 7 }
-    const answer = await send(JSON.stringify(sent))
-    expect(answer.body).toEqual({ device: device.name, key: device.keyId, sent })
-    const bearer = { Authorization: `Bearer ${device.secret}` }
-    expect((await send('not json', bearer)).body).toMatchObject({ device: device.name, sent: null })
-  })
-
-  it('takes no second credential from the body', async () => {
-    const { secret } = await makeDevice(await makeUser())
-    for (const headers of [{ 'X-API-Key': secret }, { Authorization: `Bearer ${secret}` }]) {
-      const answer = await send(JSON.stringify({ api_key: secret }), headers)
-      expectProblem(answer, 400, 'several-credentials')
-    }
-  })
-
-  it('refuses bodies that hold no good secret', async () => {
-    for (const raw of ['', 'not json', '{}', '[]', 'null', '"lk_x"', '[{"api_key":"x"}]']) {
-      expectProblem(await send(raw), 401, 'missing-credential')
-    }
-    for (const raw of ['{"api_key":7}', '{"api_key":null}', '{"api_key":{}}', '{"api_key":""}']) {
-      expectProblem(await send(raw), 401, 'invalid-credential')
-    }
-    const { secret } = await makeDevice(await makeUser())
-    const form = { 'Content-Type': 'text/plain' }
-    expectProblem(await send(JSON.stringify({ api_key: secret }), form), 401, 'missing-credential')
-    const bad: BadCredential[] = await badDeviceSecrets()
-    for (const { headers, code } of bad) {
-      const secret = headers['Authorization']?.replace(/^Bearer ?/, '')
-      if (secret === undefined) continue
-      expectProblem(await send(JSON.stringify({ api_key: secret })), 401, code)
-    }
   })
 })

@@ -140,13 +140,14 @@ describe('100 rotations at once', () => {
   })
 })
 
-describe('the use of a retired secret', () => {
-  const eventsOf = async (keyId: string) =>
-    await rowsOf(
-      "select actor_type, actor_id, ip, after from audit_events where key_id = ? and action = 'key.retired_secret_used'",
-      keyId,
-    )
+/** What is on record of the use of a key's retired secrets. */
+const eventsOf = async (keyId: string) =>
+  await rowsOf(
+    "select actor_type, actor_id, ip, after from audit_events where key_id = ? and action = 'key.retired_secret_used'",
+    keyId,
+  )
 
+describe('the use of a retired secret', () => {
   it('is on record once a secret, and leaves the live secret alone', async () => {
     const { device, rotate, codeOf } = await setUp()
     const secret = pick((await rotate(60)).body, 'api_key')

@@ -1,8 +1,10 @@
 import { env } from 'cloudflare:workers'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { verifyKey } from '../../src/services/verify.ts'
+import { KeyCache } from '../../src/edge/key-cache.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
+import { withFailingDatabase } from '../support/environments.ts'
 import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
 import { type Isolate, makeIsolate } from '../support/isolates.ts'
 import { execute } from '../support/rows.ts'
@@ -119,20 +121,55 @@ describe('a read that began before a change and lands after it', () => {
     expect(await isolate.codeOf(device.secret)).toBe('revoked')
   })
 
-  it('does not replace what a later read found', () => {
+  it('keeps nobody else from being kept', async () => {
     const isolate = makeIsolate(Date.now())
-    const { cache } = isolate
-    const old = {
-      secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false },
-      ownerId: 'u',
-      policy: null,
-    }
-    const newer = { ...old, ownerId: 'v' }
-    cache.keep('h', newer, 2000, cache.epoch)
-    cache.keep('h', old, 1000, cache.epoch)
-    expect(cache.get('h')?.snapshot.ownerId).toBe('v')
+    const gate = Promise.withResolvers<void>()
+    const landed = Promise.withResolvers<void>()
+    isolate.database = delayResults(env.DB, gate.promise, landed.resolve)
+    const early = isolate.codeOf(device.secret)
+    await landed.promise
+    isolate.cache.forget('key_of_somebody_else')
+    gate.resolve()
+    expect(await early).toBe('valid')
+    expect(isolate.cache.size).toBe(1)
+  })
+
+  it('does not bring it back after a later read, through an outage either', async () => {
+    const isolate = makeIsolate(Date.now() + 1)
+    const gate = Promise.withResolvers<void>()
+    const landed = Promise.withResolvers<void>()
+    const healthy = isolate.database
+    isolate.database = delayResults(env.DB, gate.promise, landed.resolve)
+    const early = isolate.codeOf(device.secret)
+    await landed.promise
+    await execute('update api_keys set revoked_at = 1 where id = ?', device.keyId)
+    // The later read belongs to a request that began a millisecond earlier.
+    isolate.now -= 1
+    isolate.database = healthy
+    expect(await isolate.codeOf(device.secret, { fresh: true })).toBe('revoked')
+    gate.resolve()
+    expect(await early).toBe('valid')
+    isolate.database = withFailingDatabase().DB
+    isolate.now += KEY_CACHE_MS + 1
+    expect(await isolate.codeOf(device.secret)).toBe('revoked')
+  })
+
+  it('is not kept when so many changes came between that its own may be forgotten', () => {
+    const cache = new KeyCache()
+    const read = cache.startRead()
+    for (let change = 0; change < 1001; change += 1) cache.forget(`key_${change}`)
+    cache.keep('hash', SNAPSHOT, 1, read)
+    expect(cache.size).toBe(0)
+    cache.keep('hash', SNAPSHOT, 1, cache.startRead())
+    expect(cache.size).toBe(1)
   })
 })
+
+const SNAPSHOT = {
+  secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
+  ownerId: 'user_x',
+  policy: null,
+}
 
 /** A database whose reads take effect at once and answer only when the gate opens. */
 function delayResults(database: D1Database, gate: Promise<void>, onRead: () => void): D1Database {

@@ -5,8 +5,7 @@ import { makeSecret } from '../../src/crypto/secrets.ts'
 import { KeyCache } from '../../src/edge/key-cache.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
-import { countStatements } from '../support/counting.ts'
-import { fakeLimiter, withFailingDatabase } from '../support/environments.ts'
+import { withFailingDatabase } from '../support/environments.ts'
 import { makeDevice, makeUser } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import { execute } from '../support/rows.ts'
@@ -94,17 +93,49 @@ describe('the cost of a verify', () => {
   it('is bounded in memory: the least recently used goes first', () => {
     const cache = new KeyCache(2)
     const snapshot = {
-      secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false },
+      secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
       ownerId: 'user_x',
       policy: null,
     }
-    cache.keep('a', snapshot, 1, cache.epoch)
-    cache.keep('b', snapshot, 1, cache.epoch)
+    cache.keep('a', snapshot, 1, cache.startRead())
+    cache.keep('b', snapshot, 1, cache.startRead())
     cache.get('a')
-    cache.keep('c', snapshot, 1, cache.epoch)
+    cache.keep('c', snapshot, 1, cache.startRead())
     expect(cache.size).toBe(2)
     expect(cache.get('b')).toBeUndefined()
     expect(cache.get('a')).toBeDefined()
+  })
+})
+
+describe('what a busy isolate holds', () => {
+  it('is bounded by what keys weigh, too', () => {
+    const cache = new KeyCache(10)
+    const scopes = Array.from({ length: 64 }, () => 'x'.repeat(125))
+    const heavy = {
+      secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
+      ownerId: 'user_x',
+      policy: {
+        key: {
+          id: 'key_x',
+          name: 'x',
+          scopes,
+          expiresAt: null,
+          disabledAt: null,
+          revokedAt: null,
+          limits: { rateLimit: null, quota: null },
+        },
+        device: { id: 'dev_x', name: 'x', disabledAt: null },
+        owner: { id: 'user_x', role: 'user', disabledAt: null },
+      },
+    } as const
+    for (const hash of ['a', 'b', 'c']) cache.keep(hash, heavy, 1, cache.startRead())
+    expect(cache.size).toBe(1)
+    expect(cache.get('c')).toBeDefined()
+    cache.drop('c')
+    cache.drop('c')
+    for (const hash of ['d', 'e'])
+      cache.keep(hash, { ...heavy, policy: null }, 1, cache.startRead())
+    expect(cache.size).toBe(2)
   })
 })
 
@@ -156,82 +187,5 @@ describe('an outage of D1', () => {
     expect(answer).toMatchObject({ status: 503, body: { code: 'unavailable' } })
     expect(answer.headers.get('retry-after')).toBe('5')
     expect((await call('GET', '/v1/device', { token: device.secret })).status).toBe(200)
-  })
-})
-
-describe('secrets without a check', () => {
-  const imported = 'an-imported-secret-of-another-system'
-
-  async function importSecret(secret: string) {
-    const device = await makeDevice(await makeUser())
-    const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(secret))
-    await execute(
-      `insert into key_secrets (hash, key_id, hint, imported, created_at) values (?, ?, ?, 1, 1)`,
-      Buffer.from(digest).toString('base64url'),
-      device.keyId,
-      'an-imp…',
-    )
-    return device
-  }
-
-  it('are looked up only while ACCEPT_IMPORTED_KEYS is on', async () => {
-    const device = await importSecret(imported)
-    const counted = countStatements(env.DB)
-    const off = await call('GET', '/v1/device', {
-      token: imported,
-      env: { ...env, DB: counted.database },
-    })
-    expect(off.status).toBe(401)
-    expect(counted.statements).toHaveLength(0)
-
-    const on = { ...env, ACCEPT_IMPORTED_KEYS: 'true' }
-    const answer = await call('GET', '/v1/device', { token: imported, env: on })
-    expect(answer).toMatchObject({ status: 200, body: { key: { id: device.keyId } } })
-  })
-
-  it('are limited per network where D1 does not know them, and what is known still passes', async () => {
-    const secret = `${imported}-2`
-    await importSecret(secret)
-    const counted = countStatements(env.DB)
-    const limited = {
-      ...env,
-      DB: counted.database,
-      ACCEPT_IMPORTED_KEYS: 'true',
-      UNKNOWN_SECRET_LIMITER: fakeLimiter(2),
-    }
-    const headers = { 'CF-Connecting-IP': '2001:db8:1:2::1' }
-    const neighbour = { 'CF-Connecting-IP': '2001:db8:1:2:ffff::9' }
-    const statusOf = async (token: string, from: Record<string, string>) =>
-      (await call('GET', '/v1/device', { token, headers: from, env: limited })).status
-    expect(await statusOf(secret, headers)).toBe(200)
-    expect(await statusOf('unknown-string-number-1', headers)).toBe(401)
-    expect(await statusOf('unknown-string-number-2', neighbour)).toBe(401)
-    expect(await statusOf('unknown-string-number-3', headers)).toBe(401)
-    const asked = counted.statements.length
-    const refused = await call('GET', '/v1/device', {
-      token: 'unknown-string-number-4',
-      headers: neighbour,
-      env: limited,
-    })
-    expect(refused).toMatchObject({ status: 429, body: { code: 'rate-limited' } })
-    expect(refused.headers.get('retry-after')).toBe('60')
-    expect(counted.statements).toHaveLength(asked)
-    expect(await statusOf(secret, headers)).toBe(200)
-    expect(
-      await statusOf('unknown-string-number-5', { 'CF-Connecting-IP': '2001:db8:1:3::1' }),
-    ).toBe(401)
-  })
-
-  it('include ours with KEY_CHECK=off, when the check secret is lost', async () => {
-    const device = await makeDevice(await makeUser())
-    const lost = JSON.stringify([{ id: 'new', key: Buffer.alloc(32, 7).toString('base64url') }])
-    const settings = { ...env, KEY_CHECK_SECRETS: lost }
-    const refused = await call('GET', '/v1/device', { token: device.secret, env: settings })
-    expect(refused.status).toBe(401)
-    const accepted = await call('GET', '/v1/device', {
-      token: device.secret,
-      env: { ...settings, KEY_CHECK: 'off' },
-    })
-    expect(accepted.status).toBe(200)
   })
 })

@@ -222,7 +222,7 @@ describe('the places of a credential', () => {
     ['Authorization and body', { Authorization: `Bearer ${S}` }, S],
     ['X-API-Key and body', { 'X-API-Key': S }, S],
     ['all three', { Authorization: `Bearer ${S}`, 'X-API-Key': S }, S],
-    ['a bad one and a good one', { Authorization: 'Basic x', 'X-API-Key': S }, undefined],
+    ['a bad one and a good one', { Authorization: 'Bearer x', 'X-API-Key': S }, undefined],
     ['a good one and an empty one', { Authorization: `Bearer ${S}`, 'X-API-Key': '' }, undefined],
     ['a good one and null', { 'X-API-Key': S }, null],
     ['Bearer twice', { Authorization: `Bearer ${S}, Bearer ${S}` }, undefined],
@@ -230,6 +230,11 @@ describe('the places of a credential', () => {
     ['X-API-Key twice', { 'X-API-Key': `${S}, ${S}` }, undefined],
   ])('several: %s', (_, headers, field) => {
     expect(readDeviceCredential(new Headers(headers), field)).toEqual(bad('several'))
+  })
+
+  it('one: beside another scheme, which is a proxy’s', () => {
+    const headers = new Headers({ Authorization: 'Basic eDp5', 'X-API-Key': S })
+    expect(readDeviceCredential(headers)).toEqual({ ok: true, value: S })
   })
 
   it('several: a header that was sent twice', () => {

@@ -93,9 +93,10 @@ export async function verifyPresented(
   return verified
 }
 
+/** The time is this very moment's: the request may have begun long ago, with a body that trickled. */
 export function worldOf(c: AppContext): VerifyWorld {
   const { DB: database, DEVICE_STATE: states } = c.env
-  return { database, states, settings: c.var.settings, now: c.var.now }
+  return { database, states, settings: c.var.settings, now: Date.now() }
 }
 
 export function callerOf(c: AppContext): Caller {
@@ -108,7 +109,8 @@ export function callerOf(c: AppContext): Caller {
 
 /** Hono keeps the parsed body, so the route can still read it. What is not JSON holds no field. */
 async function readApiKeyField(request: HonoRequest): Promise<unknown> {
-  if (request.raw.body === null || !isJson(request.raw)) return undefined
+  const isRead = request.method !== 'GET' && request.method !== 'HEAD'
+  if (!isRead || request.raw.body === null || !isJson(request.raw)) return undefined
   const body: unknown = await request.json().catch(() => undefined)
   return typeof body === 'object' && body !== null && 'api_key' in body ? body.api_key : undefined
 }

@@ -20,8 +20,9 @@ export function requireUser(options: RequireUserOptions = {}) {
     const presented = readAuthorization(header, schemes)
     if (!presented.ok) return refusedCredential(c, presented.reason)
 
-    const { settings, now } = c.var
-    const verified = await verifyAccessToken(c.env.DB, presented.value, settings, now)
+    // Not the request's own time: it may have begun long ago, with a body that trickled.
+    const now = Date.now()
+    const verified = await verifyAccessToken(c.env.DB, presented.value, c.var.settings, now)
     if (!verified.ok) return denied(c, verified.reason)
     c.set('user', verified.value)
     c.var.log.userId = verified.value.id

@@ -1,8 +1,5 @@
 import { env } from 'cloudflare:workers'
-import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { evaluateKey, type KeyPolicySnapshot } from '../../src/domain/evaluate-key.ts'
-import { isProblemCode, problemOfDenial, PROBLEMS } from '../../src/domain/problems.ts'
 import { loadSettings, SettingsError } from '../../src/settings.ts'
 
 /** The test's environment with other values; undefined takes one away. */
@@ -139,113 +136,6 @@ describe('settings', () => {
       expect(message).toMatch(new RegExp(`^${name}(\\.[a-z0-9]+)*: \\S`))
       expect(message).not.toContain(BYTES)
       expect(`${message} ${stack} ${String(cause)}`).not.toContain(M)
-    }
-  })
-})
-
-const NOW = 1_800_000_000_000
-
-type Marks = 'secretRevoked' | 'keyRevoked' | 'secretEnd' | 'keyEnd' | 'key' | 'device' | 'owner'
-
-/** Zero, a time like any other, stands for one in the past where a test does not say. */
-function snapshot(marks: Partial<Record<Marks, number>>) {
-  const key = {
-    id: 'key_1',
-    name: 'first',
-    scopes: ['telemetry:write'],
-    expiresAt: marks.keyEnd ?? null,
-    disabledAt: marks.key ?? null,
-    revokedAt: marks.keyRevoked ?? null,
-    limits: { rateLimit: null, quota: null },
-  }
-  const policy: KeyPolicySnapshot = {
-    key,
-    device: { id: 'dev_1', name: 'Door', disabledAt: marks.device ?? null },
-    owner: { id: 'user_1', role: 'user', disabledAt: marks.owner ?? null },
-  }
-  const secret = {
-    expiresAt: marks.secretEnd ?? null,
-    revokedAt: marks.secretRevoked ?? null,
-    isRetiredUseNoted: false,
-  }
-  return { secret, ownerId: 'user_1', policy }
-}
-
-describe('evaluateKey', () => {
-  it('allows what has no end, and what ends in a millisecond', () => {
-    for (const given of [snapshot({}), snapshot({ secretEnd: NOW + 1, keyEnd: NOW + 1 })]) {
-      expect(evaluateKey(given, [], NOW)).toEqual({ ok: true, value: given.policy })
-    }
-  })
-
-  it.each<[string, Marks, number]>([
-    ['revoked', 'secretRevoked', 0],
-    ['revoked', 'keyRevoked', 0],
-    ['revoked', 'keyRevoked', NOW],
-    ['expired', 'secretEnd', NOW],
-    ['expired', 'keyEnd', NOW],
-    ['expired', 'secretEnd', 0],
-    ['expired', 'keyEnd', NOW - 1],
-    ['disabled', 'key', 0],
-    ['disabled', 'device', 0],
-    ['disabled', 'owner', 0],
-  ])('%s by %s at %d', (reason, mark, at) => {
-    expect(evaluateKey(snapshot({ [mark]: at }), ['other'], NOW)).toEqual({ ok: false, reason })
-  })
-
-  it('says revoked before expired before disabled, whatever comes together', () => {
-    const order: [string, Marks[]][] = [
-      ['revoked', ['secretRevoked', 'keyRevoked']],
-      ['expired', ['secretEnd', 'keyEnd']],
-      ['disabled', ['key', 'device', 'owner']],
-    ]
-    const all = order.flatMap(([, marks]) => marks)
-    fc.assert(
-      fc.property(fc.subarray(all, { minLength: 1 }), (marks) => {
-        const given = snapshot(Object.fromEntries(marks.map((mark) => [mark, 0])))
-        const first = order.find(([, group]) => group.some((mark) => marks.includes(mark)))
-        expect(evaluateKey(given, [], NOW)).toEqual({ ok: false, reason: first?.[0] })
-      }),
-      { numRuns: 300 },
-    )
-  })
-
-  it('says revoked of a tombstone, whatever else is known of its secret', () => {
-    const secret = { expiresAt: null, revokedAt: null, isRetiredUseNoted: false }
-    for (const known of [secret, { ...secret, expiresAt: 0 }, { ...secret, revokedAt: 0 }]) {
-      const tombstone = { secret: known, ownerId: 'user_1', policy: null }
-      expect(evaluateKey(tombstone, [], NOW)).toEqual({ ok: false, reason: 'revoked' })
-    }
-  })
-
-  it('asks last for the scopes, all of them', () => {
-    const denied = { ok: false, reason: 'insufficient_scope' }
-    expect(evaluateKey(snapshot({}), ['telemetry:write'], NOW)).toMatchObject({ ok: true })
-    expect(evaluateKey(snapshot({}), ['telemetry:write', 'other'], NOW)).toEqual(denied)
-  })
-})
-
-describe('problems', () => {
-  it.each(Object.entries(PROBLEMS))('%s is well formed', (code, { status, title, meaning }) => {
-    expect(code).toMatch(/^[a-z]+(-[a-z]+)*$/)
-    expect([400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 503]).toContain(status)
-    // The title goes into WWW-Authenticate between quotes (RFC 6750 §3: error_description).
-    expect(title).toMatch(/^[\x20\x21\x23-\x5B\x5D-\x7E]+$/)
-    expect(meaning).toMatch(/\.$/)
-  })
-
-  it('says each denial', () => {
-    expect(problemOfDenial('not_found')).toBe('invalid-credential')
-    for (const denial of ['revoked', 'expired', 'disabled', 'insufficient_scope'] as const) {
-      expect(problemOfDenial(denial)).toBe(denial.replace('_', '-'))
-    }
-    expect(problemOfDenial('rate_limited')).toBe('rate-limited')
-  })
-
-  it('knows its own codes only', () => {
-    expect(isProblemCode('not-found')).toBe(true)
-    for (const code of ['not_found', '', 'toString', '__proto__', 'constructor']) {
-      expect(isProblemCode(code)).toBe(false)
     }
   })
 })
