@@ -36,7 +36,7 @@ export function isJson(request: Request): boolean {
 
 /** A request without a body has no media type to be wrong. An empty one may still be a stream. */
 async function hasBody(request: HonoRequest): Promise<boolean> {
-  return request.raw.body !== null && (await request.text()) !== ''
+  return request.raw.body !== null && (await request.arrayBuffer()).byteLength > 0
 }
 
 function faults(error: z.core.$ZodError): { errors: FieldError[] } {
