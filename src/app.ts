@@ -14,6 +14,7 @@ import { auditEvents } from './routes/audit-events.ts'
 import { device } from './routes/device.ts'
 import { devices } from './routes/devices.ts'
 import { keys } from './routes/keys.ts'
+import { oauth } from './routes/oauth.ts'
 import { sessions } from './routes/sessions.ts'
 import { system } from './routes/system.ts'
 import { usage } from './routes/usage.ts'
@@ -38,6 +39,7 @@ export const app = factory
   .route('/', auditEvents)
   .route('/', device)
   .route('/', verify)
+  .route('/', oauth)
   .route('/', classic)
   .route('/', system)
 

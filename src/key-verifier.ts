@@ -14,6 +14,8 @@ export type VerifyOptions = {
   readonly cost?: number
   /** Skip the cache: the answer is D1's, or `unavailable`. */
   readonly fresh?: boolean
+  /** The only audience of a device token that counts; another's is `not_found`. */
+  readonly audience?: string
   /** Only this owner's keys count; another's is `not_found`. */
   readonly owner?: string
 }
@@ -38,11 +40,11 @@ export class KeyVerifier extends WorkerEntrypoint<Env> {
     // The types end at the service binding: what comes over it may be anything.
     if (typeof presented !== 'string') return { valid: false, code: 'not_found' }
     try {
-      const { scopes, cost, fresh, owner: ownerId } = checked(options)
+      const { owner: ownerId, ...asked } = checked(options)
       const settings = loadSettings(this.env)
       const { DB: database, DEVICE_STATE: states } = this.env
       const world = { database, states, settings, now: Date.now() }
-      return await verifyFor(world, { presented, scopes, cost, fresh, ownerId })
+      return await verifyFor(world, { presented, ...asked, ownerId })
     } catch (failure) {
       if (failure instanceof Unavailable) noteOutage('rpc-unavailable', Date.now())
       else logFailure('rpc', failure)
@@ -53,12 +55,17 @@ export class KeyVerifier extends WorkerEntrypoint<Env> {
 
 /** @throws TypeError naming the option that is not of its type */
 function checked(options: VerifyOptions) {
-  const { scopes = [], cost = 1, fresh = false, owner } = options
+  const { scopes = [], cost = 1, fresh = false, audience, owner } = options
   if (!Array.isArray(scopes) || !scopes.every(isAskable)) throw new InvalidOption('scopes')
   if (!Number.isInteger(cost) || cost < 0 || cost > COST_MAX) throw new InvalidOption('cost')
   if (typeof fresh !== 'boolean') throw new InvalidOption('fresh')
-  if (owner !== undefined && typeof owner !== 'string') throw new InvalidOption('owner')
-  return { scopes, cost, fresh, owner }
+  if (!isOptionalText(audience)) throw new InvalidOption('audience')
+  if (!isOptionalText(owner)) throw new InvalidOption('owner')
+  return { scopes, cost, fresh, audience, owner }
+}
+
+function isOptionalText(value: unknown): value is string | undefined {
+  return value === undefined || typeof value === 'string'
 }
 
 function isAskable(scope: unknown): scope is string {

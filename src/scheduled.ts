@@ -1,14 +1,17 @@
 import { emptyDeletedDevices } from './services/purge.ts'
+import { pruneFeed } from './services/revocation-feed.ts'
 import { loadSettings } from './settings.ts'
 
 /** What runs every few minutes: see the crons in wrangler.toml. */
 export async function runScheduled(env: Env): Promise<void> {
-  const { keyStaleSeconds } = loadSettings(env)
+  const settings = loadSettings(env)
+  const now = Date.now()
+  await pruneFeed(env.DB, settings, now)
   const emptied = await emptyDeletedDevices(
     env.DB,
     env.DEVICE_STATE,
-    keyStaleSeconds * 1000,
-    Date.now(),
+    settings.keyStaleSeconds * 1000,
+    now,
   )
   if (emptied > 0) console.info(JSON.stringify({ event: 'purge', devices: emptied }))
 }

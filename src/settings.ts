@@ -21,6 +21,19 @@ const origins = z
   .transform((list) => list.split(',').flatMap((origin) => origin.trim() || []))
   .refine((list) => list.every(isOrigin), 'must list origins such as https://app.example.com')
 
+/** The audience of users' tokens, which no setting can give to devices' tokens. */
+export const USER_AUDIENCE = 'urn:latchkey:users'
+
+/** Resource indicators: absolute URIs without a fragment (RFC 8707 §2). */
+const audiences = z
+  .string()
+  .transform((list) => list.split(',').flatMap((audience) => audience.trim() || []))
+  .refine(
+    (list) => list.every((text) => URL.canParse(text) && !/[#\s]/.test(text)),
+    'must list absolute URIs without a fragment',
+  )
+  .refine((list) => !list.includes(USER_AUDIENCE), "must not hold the users' audience")
+
 const base64url = (bytes: { min: number; max: number }, error: string) =>
   z.string().refine((text) => {
     const length = Buffer.from(text, 'base64url').length
@@ -69,6 +82,9 @@ const schema = z.object({
   KEY_STALE_SECONDS: wholeNumber(1, 3600),
   D1_TIMEOUT_MS: wholeNumber(100, 30_000),
   ACCEPT_IMPORTED_KEYS: z.enum(['true', 'false']),
+  DEVICE_TOKEN_SECONDS: wholeNumber(60, 3600),
+  DEVICE_TOKEN_AUDIENCES: audiences,
+  REVOCATION_POLL_SECONDS: wholeNumber(1, 60),
   METER_TIMEOUT_MS: wholeNumber(50, 30_000),
   LIMITER_FAILURE: z.enum(['closed', 'open']),
   USAGE: z.enum(['all', 'metered', 'off']),
@@ -80,6 +96,9 @@ const schema = z.object({
 })
 
 const names = schema.keyof().options
+
+/** Lists whose default is to hold nothing. */
+const MAY_BE_EMPTY: ReadonlySet<string> = new Set(['CORS_ORIGINS', 'DEVICE_TOKEN_AUDIENCES'])
 
 /** What the Worker runs with. */
 export type Settings = {
@@ -96,6 +115,11 @@ export type Settings = {
   readonly d1TimeoutMs: number
   /** Whether secrets that another system made are looked up. */
   readonly acceptImportedKeys: boolean
+  readonly deviceTokenSeconds: number
+  /** What device tokens may be for: the first by default. */
+  readonly deviceTokenAudiences: readonly [string, ...string[]]
+  /** How old the revocation feed may be: the bound on every end of a token. */
+  readonly revocationPollSeconds: number
   readonly meterTimeoutMs: number
   /** What happens to limited keys while their object does not answer: refused, or let through. */
   readonly limiterFailure: 'closed' | 'open'
@@ -128,8 +152,7 @@ export function loadSettings(env: Env): Settings {
 function parseSettings(env: Env): Settings {
   for (const name of names) {
     const value: unknown = env[name]
-    // CORS_ORIGINS is off when it is empty; nothing else may be.
-    if (value === undefined || (value === '' && name !== 'CORS_ORIGINS')) {
+    if (value === undefined || (value === '' && !MAY_BE_EMPTY.has(name))) {
       throw new SettingsError(`${name} is not set`)
     }
   }
@@ -148,6 +171,9 @@ function parseSettings(env: Env): Settings {
     keyStaleSeconds: data.KEY_STALE_SECONDS,
     d1TimeoutMs: data.D1_TIMEOUT_MS,
     acceptImportedKeys: data.ACCEPT_IMPORTED_KEYS === 'true',
+    deviceTokenSeconds: data.DEVICE_TOKEN_SECONDS,
+    deviceTokenAudiences: firstOr(data.DEVICE_TOKEN_AUDIENCES, data.PUBLIC_URL),
+    revocationPollSeconds: data.REVOCATION_POLL_SECONDS,
     meterTimeoutMs: data.METER_TIMEOUT_MS,
     limiterFailure: data.LIMITER_FAILURE,
     usage: data.USAGE,
@@ -177,6 +203,11 @@ function json(shape: string) {
       return z.NEVER
     }
   })
+}
+
+function firstOr(list: readonly string[], fallback: string): readonly [string, ...string[]] {
+  const [first = fallback, ...rest] = list
+  return [first, ...rest]
 }
 
 function isOrigin(text: string): boolean {

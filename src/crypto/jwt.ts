@@ -61,6 +61,13 @@ export async function signToken(claims: Record<string, unknown>, ring: KeyRing):
   return await sign(claims, { ...ring[0] }, 'ES256')
 }
 
+/** What a token must be of: one of our keys, our issuer, one of the audiences. */
+export type Expected = {
+  readonly ring: KeyRing
+  readonly issuer: string
+  readonly audiences: readonly string[]
+}
+
 /**
  * Verifies a token's signature and its registered claims (RFC 7519 §4.1), all of which it must
  * have. `invalid` says no more on purpose, and nothing here throws: hono/jwt's errors hold the
@@ -69,7 +76,7 @@ export async function signToken(claims: Record<string, unknown>, ring: KeyRing):
  */
 export async function verifyToken(
   token: string,
-  expected: { readonly ring: KeyRing; readonly issuer: string; readonly audience: string },
+  expected: Expected,
   now: number,
 ): Promise<Result<VerifiedClaims, 'invalid' | 'expired'>> {
   const kid = kidOf(token)
@@ -94,13 +101,13 @@ export async function verifyToken(
 async function verifiedPayload(
   token: string,
   key: CryptoKey,
-  expected: { readonly issuer: string; readonly audience: string },
+  expected: Expected,
 ): Promise<Record<string, unknown> | undefined> {
   try {
     return await verify(token, key, {
       alg: 'ES256',
       iss: expected.issuer,
-      aud: expected.audience,
+      aud: [...expected.audiences],
       exp: false,
       iat: false,
       nbf: false,

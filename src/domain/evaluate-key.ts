@@ -22,6 +22,8 @@ export type KeySnapshot = {
   readonly ownerId: string
   /** Null on a tombstone: the key was deleted. */
   readonly policy: KeyPolicySnapshot | null
+  /** The newest number of the revocation feed when this was read. */
+  readonly feedPosition: number
 }
 
 export type SecretSnapshot = {

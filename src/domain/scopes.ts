@@ -44,6 +44,16 @@ export function coversScopes(held: readonly string[], asked: readonly string[]):
   return asked.every((scope) => held.some((candidate) => coversScope(candidate, scope)))
 }
 
+/**
+ * Whether a scope gives no more than what is held: what a token may be narrowed to. Unlike what is
+ * asked for at a door, it may end in `*`.
+ */
+export function isWithinScopes(held: readonly string[], scope: string): boolean {
+  if (held.includes(scope) || coversScopes(held, [scope])) return true
+  if (!scope.endsWith(':*') || !isHoldableScope(scope)) return false
+  return coversScopes(held, [`${scope.slice(0, -1)}x`])
+}
+
 /** Whose devices a key with these scopes may verify: its owner's, everyone's, or nobody's. */
 export function verifierReach(
   held: readonly string[],

@@ -1,5 +1,7 @@
 import { KeyCache, keyCache } from './key-cache.ts'
 import { Refusals } from './refusals.ts'
+import { RevocationFeed, revocationFeed } from './revocation-feed.ts'
+import { TokenMemory } from './token-memory.ts'
 import { UsageBuffer } from './usage-buffer.ts'
 
 /** All that one isolate remembers between requests and a verify looks at. */
@@ -7,11 +9,22 @@ export type IsolateState = {
   readonly cache: KeyCache
   readonly refusals: Refusals
   readonly usage: UsageBuffer
+  readonly feed: RevocationFeed
+  readonly tokens: TokenMemory
 }
 
-export function makeIsolateState(cache = new KeyCache()): IsolateState {
-  return { cache, refusals: new Refusals(), usage: new UsageBuffer() }
+export function makeIsolateState(
+  cache = new KeyCache(),
+  feed = new RevocationFeed(),
+): IsolateState {
+  return {
+    cache,
+    refusals: new Refusals(),
+    usage: new UsageBuffer(),
+    feed,
+    tokens: new TokenMemory(),
+  }
 }
 
 /** This isolate's. */
-export const isolateState = makeIsolateState(keyCache)
+export const isolateState = makeIsolateState(keyCache, revocationFeed)

@@ -13,9 +13,9 @@ export const verify = factory
     const { key, owner } = c.var
     const reach = verifierReach(key.scopes, owner.role)
     if (reach === undefined) return denied(c, 'insufficient_scope', [VERIFY_OWN])
-    const { api_key: presented, scopes, cost, fresh } = c.req.valid('json')
+    const { api_key: presented, ...asked } = c.req.valid('json')
     const ownerId = reach === 'own' ? owner.id : undefined
-    const request = { presented, scopes, cost, fresh, ownerId, caller: callerOf(c) }
+    const request = { presented, ...asked, ownerId, caller: callerOf(c) }
     const result = await verifyFor(worldOf(c), request)
     if (!result.valid) noteDenial(c, result.code)
     // A denial that names no owner is of the verifier itself: too many unknown secrets.

@@ -12,5 +12,7 @@ export const verifyRequest = z.strictObject({
     .max(SCOPES_MAX)
     .default([]),
   cost: z.int().min(0).max(COST_MAX).default(1),
+  /** The only audience of a device token that counts. */
+  audience: z.string().min(1).max(512).optional(),
   fresh: z.boolean().default(false),
 })

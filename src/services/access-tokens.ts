@@ -4,12 +4,9 @@ import { openDatabase } from '../db/client.ts'
 import { sessions, users } from '../db/schema.ts'
 import type { Denial } from '../domain/evaluate-key.ts'
 import { err, ok, type Result } from '../domain/result.ts'
-import type { Settings } from '../settings.ts'
+import { type Settings, USER_AUDIENCE } from '../settings.ts'
 
 export const ACCESS_TOKEN_SECONDS = 900
-
-/** The audience of users' tokens. No setting can give it to devices' tokens, nor theirs to these. */
-const USER_AUDIENCE = 'urn:latchkey:users'
 
 export type SignedInUser = {
   readonly id: string
@@ -51,7 +48,7 @@ export async function verifyAccessToken(
   const expected = {
     ring: settings.signingKeys,
     issuer: settings.publicUrl,
-    audience: USER_AUDIENCE,
+    audiences: [USER_AUDIENCE],
   }
   const verified = await verifyToken(token, expected, now)
   if (!verified.ok) return err(verified.reason === 'expired' ? 'expired' : 'not_found')

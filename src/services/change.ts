@@ -27,6 +27,7 @@ export type AuditAction =
   | 'key.updated'
   | 'key.revoked'
   | 'key.rotated'
+  | 'key.secret_ended'
   | 'key.retired_secret_used'
 
 export type AuditEntry = {

@@ -11,6 +11,7 @@ import { evictingAfter } from './evict.ts'
 import { type Device, deviceColumns, findDevice, ownDevice, toDevice } from './find-devices.ts'
 import type { Key } from './find-keys.ts'
 import { removeDevices } from './device-removal.ts'
+import { recordRevocation } from './revocation-feed.ts'
 import { type KeyInput, policyOf, prepareKey } from './keys.ts'
 
 export type DeviceInput = {
@@ -99,18 +100,19 @@ export async function updateDevice(
   } as const
   const happens = sql`exists (select 1 from ${devices} where ${own})`
   try {
-    const [, [row]] = await evictingAfter(
+    const [, , [row]] = await evictingAfter(
       deviceId,
       async () =>
         await db.batch([
           recordAudit(db, change, audit, happens),
+          recordRevocation(db, deviceId, change.now, enabled === false ? happens : sql`false`),
           db
             .update(devices)
             .set({ ...fields, updatedAt: change.now })
             .where(own)
             .returning(deviceColumns),
         ]),
-      ([, updated]) => updated.length > 0,
+      ([, , updated]) => updated.length > 0,
     )
     return row === undefined ? err('not_found') : ok(toDevice(row))
   } catch (thrown) {
@@ -140,11 +142,12 @@ export async function deleteDevice(
     async () =>
       await db.batch([
         recordAudit(db, change, audit, happens),
+        recordRevocation(db, deviceId, change.now, happens),
         ...removeDevices(db, change.now, userId, own),
       ]),
-    ([, , , , deleted]) => deleted.length > 0,
+    ([, , , , , deleted]) => deleted.length > 0,
   )
-  return results[4].length > 0 ? ok(undefined) : err('not_found')
+  return results[5].length > 0 ? ok(undefined) : err('not_found')
 }
 
 /** The changed fields as they are in the row, in the words of the wire. */

@@ -1,8 +1,9 @@
 import { keyCache } from '../edge/key-cache.ts'
+import { revocationFeed } from '../edge/revocation-feed.ts'
 
 /**
  * Makes a change, and forgets what this isolate has cached of its subject: an owner's, a device's
- * or a key's id. Also when the change fails, since a commit whose answer was lost is a commit; but
+ * or a key's id. Tokens are held against a feed that is read anew. Also when the change fails, since a commit whose answer was lost is a commit; but
  * not when it says that nothing happened, or anybody could empty the cache by asking for nothing.
  */
 export async function evictingAfter<Outcome>(
@@ -16,6 +17,9 @@ export async function evictingAfter<Outcome>(
     mayHaveHappened = happened(outcome)
     return outcome
   } finally {
-    if (mayHaveHappened) keyCache.forget(subject)
+    if (mayHaveHappened) {
+      keyCache.forget(subject)
+      revocationFeed.expire()
+    }
   }
 }

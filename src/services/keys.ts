@@ -11,6 +11,7 @@ import { recordAudit, type Change } from './change.ts'
 import { disabledAtFor, enabledIn } from './enabled.ts'
 import { limitColumns } from './key-columns.ts'
 import { evictingAfter } from './evict.ts'
+import { recordRevocation } from './revocation-feed.ts'
 import { findKey, type Key, keyOf, type KeyPath, ownKey, selectKey } from './find-keys.ts'
 
 /** What a caller may set of a key. An absent field is left as it is, or gets its default. */
@@ -132,11 +133,12 @@ export async function updateKey(
   } as const
   const happens = sql`exists (select 1 from ${apiKeys} where ${changeable})`
   // The key is read in the same batch: what comes after it must not change the answer.
-  const [, updated, rows, secrets] = await evictingAfter(
+  const [, , updated, rows, secrets] = await evictingAfter(
     path.keyId,
     async () =>
       await db.batch([
         recordAudit(db, change, audit, happens),
+        recordRevocation(db, path.keyId, change.now, changesTokens(input) ? happens : sql`false`),
         db
           .update(apiKeys)
           .set({ ...fields, updatedAt: change.now })
@@ -144,10 +146,17 @@ export async function updateKey(
           .returning({ id: apiKeys.id }),
         ...selectKey(db, path, change.now),
       ]),
-    ([, hit]) => hit.length > 0,
+    ([, , hit]) => hit.length > 0,
   )
   const key = keyOf(rows, secrets)
   return updated.length > 0 && key !== undefined ? ok(key) : changed(key)
+}
+
+/** Whether tokens that were issued before the change say what is no longer so. */
+function changesTokens({ scopes, expiresAt, rateLimit, quota, enabled }: KeyChange): boolean {
+  return (
+    enabled === false || [scopes, expiresAt, rateLimit, quota].some((field) => field !== undefined)
+  )
 }
 
 function changed(key: Key | undefined): Result<Key, 'not_found' | 'key_revoked'> {
@@ -167,11 +176,12 @@ export async function revokeKey(
   const own = ownKey(path)
   const live = and(own, isNull(apiKeys.revokedAt))
   const happens = sql`exists (select 1 from ${apiKeys} where ${live})`
-  const [, revoked, found] = await evictingAfter(
+  const [, , revoked, found] = await evictingAfter(
     path.keyId,
     async () =>
       await db.batch([
         recordAudit(db, change, { action: 'key.revoked', ...path }, happens),
+        recordRevocation(db, path.keyId, change.now, happens),
         db
           .update(apiKeys)
           .set({ revokedAt: change.now, revokedReason: 'owner', updatedAt: change.now })
@@ -179,7 +189,7 @@ export async function revokeKey(
           .returning({ id: apiKeys.id }),
         db.select({ id: apiKeys.id }).from(apiKeys).where(own),
       ]),
-    ([, hit]) => hit.length > 0,
+    ([, , hit]) => hit.length > 0,
   )
   return found.length > 0 ? ok({ isNew: revoked.length > 0 }) : err('not_found')
 }

@@ -1,7 +1,7 @@
 import { and, eq, gt, isNull, ne, or, sql } from 'drizzle-orm'
 import { makeSecret, type NewSecret } from '../crypto/secrets.ts'
 import { openDatabase } from '../db/client.ts'
-import { apiKeys, keySecrets } from '../db/schema.ts'
+import { apiKeys, keySecrets, revocations } from '../db/schema.ts'
 import { err, ok, type Result } from '../domain/result.ts'
 import type { Settings } from '../settings.ts'
 import { recordAudit, type Change } from './change.ts'
@@ -19,15 +19,18 @@ export async function rotateKey(
   settings: Settings,
 ): Promise<Result<{ key: Key; secret: string }, 'not_found' | 'key_revoked' | 'overlap_running'>> {
   const made = await makeSecret(settings.keyPrefix, settings.checkSecrets)
+  const { deviceTokenSeconds: tokenSeconds } = settings
   const { isMinted, key } = await evictingAfter(
     path.keyId,
-    async () => await replaceSecret(change, path, overlapSeconds, made),
+    async () => await replaceSecret(change, path, { overlapSeconds, tokenSeconds }, made),
     (outcome) => outcome.isMinted,
   )
   if (key === undefined) return err('not_found')
   if (isMinted) return ok({ key, secret: made.secret })
   return err(key.revokedAt === null ? 'overlap_running' : 'key_revoked')
 }
+
+type Overlap = { readonly overlapSeconds: number; readonly tokenSeconds: number }
 
 /**
  * However many rotate at once, at most two secrets live: the insert is guarded by "fewer than two
@@ -36,7 +39,7 @@ export async function rotateKey(
 async function replaceSecret(
   change: Change,
   path: KeyPath,
-  overlapSeconds: number,
+  { overlapSeconds, tokenSeconds }: Overlap,
   { hash, hint, checkId }: NewSecret,
 ): Promise<{ readonly isMinted: boolean; readonly key: Key | undefined }> {
   const { now } = change
@@ -55,7 +58,7 @@ async function replaceSecret(
   const end = sql`min(${overlapEnd}, coalesce((select ${apiKeys.expiresAt} from ${apiKeys}
     where ${apiKeys.id} = ${path.keyId}), ${overlapEnd}))`
   // The key is read in the same batch: after the commit nothing may keep the secret from its owner.
-  const [inserted, , , rows, secrets] = await db.batch([
+  const [inserted, , , , rows, secrets] = await db.batch([
     db
       .insert(keySecrets)
       .select(
@@ -63,6 +66,11 @@ async function replaceSecret(
           from ${apiKeys} where ${mayMint}`,
       )
       .returning({ hash: keySecrets.hash }),
+    // Tokens of a secret that ends before they do end now: their device gets another.
+    db.insert(revocations).select(
+      sql`select null, ${keySecrets.hash}, ${now} from ${keySecrets}
+        where ${and(others, overlapSeconds < tokenSeconds ? undefined : sql`false`)}`,
+    ),
     overlapSeconds === 0
       ? db.update(keySecrets).set({ revokedAt: now }).where(others)
       : db

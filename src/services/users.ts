@@ -9,6 +9,7 @@ import { err, ok, type Result } from '../domain/result.ts'
 import { recordAudit, type Change } from './change.ts'
 import { removeDevices } from './device-removal.ts'
 import { evictingAfter } from './evict.ts'
+import { recordRevocation } from './revocation-feed.ts'
 import { liveSessionOf } from './sessions.ts'
 
 export type User = {
@@ -98,13 +99,14 @@ export async function deleteUser(
     async () =>
       await db.batch([
         recordAudit(db, change, audit, exists),
+        recordRevocation(db, userId, change.now, exists),
         ...removeDevices(db, change.now, userId, and(eq(devices.userId, userId), exists)),
         db.delete(sessions).where(and(eq(sessions.userId, userId), exists)),
         db.delete(users).where(theirs).returning({ id: users.id }),
       ]),
-    ([, , , , , , deleted]) => deleted.length > 0,
+    ([, , , , , , , deleted]) => deleted.length > 0,
   )
-  return results[6].length > 0 ? ok(undefined) : err('wrong_password')
+  return results[7].length > 0 ? ok(undefined) : err('wrong_password')
 }
 
 /** The user's stored hash, if the password is the one that it was made of. */

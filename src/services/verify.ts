@@ -8,6 +8,7 @@ import {
   type KeyPolicySnapshot,
   type KeySnapshot,
 } from '../domain/evaluate-key.ts'
+import type { DeviceTokenClaims } from '../domain/device-token.ts'
 import { parsePresentedSecret } from '../domain/key-format.ts'
 import type { MeterDecision } from '../domain/meter.ts'
 import type { Outcome } from '../domain/usage.ts'
@@ -19,6 +20,7 @@ import { findSnapshot } from './find-snapshot.ts'
 import { recordRetiredUse } from './retired-secret.ts'
 import { type Caller, chargeUnknownSecret, isCallerBlocked } from './unknown-secrets.ts'
 import { countUsage } from './usage.ts'
+import { type EvaluatedToken, evaluateToken } from './verify-token.ts'
 
 /** Where a verify looks. The isolate's own state, unless a test brings another isolate's. */
 export type VerifyWorld = {
@@ -38,6 +40,8 @@ export type VerifyRequest = {
   readonly cost?: number
   /** Skip the cache: the answer is D1's, or there is none. */
   readonly fresh?: boolean
+  /** The only audience of a device token that counts; undefined: any of this deployment's. */
+  readonly audience?: string | undefined
   /** Only this owner's keys exist for the asker; undefined: everyone's do. */
   readonly ownerId?: string | undefined
   /** Who presents it; undefined: a trusted caller, whom no limit on unknown secrets concerns. */
@@ -50,6 +54,8 @@ export type Verification =
       readonly valid: true
       readonly ownerId: string
       readonly policy: KeyPolicySnapshot
+      /** What was presented: a secret, or a token that was issued for one. */
+      readonly credential: Credential
       /** How the key's limits stand; null: it has none, or they could not be asked. */
       readonly meter: MeterDecision | null
       /** False: its limits could not be asked, and LIMITER_FAILURE let it through. */
@@ -64,6 +70,10 @@ export type Verification =
       readonly meter: MeterDecision | null
     }
 
+export type Credential =
+  | { readonly kind: 'secret'; readonly hash: string; readonly snapshot: KeySnapshot }
+  | { readonly kind: 'token'; readonly hash: string; readonly claims: DeviceTokenClaims }
+
 const MADE_UP = {
   valid: false,
   denial: 'not_found',
@@ -74,13 +84,25 @@ const MADE_UP = {
 const TOO_MANY_UNKNOWN = { ...MADE_UP, denial: 'rate_limited' } as const
 
 /**
- * Decides whether a presented secret is good now: the one place that does, behind every door.
+ * Decides whether a presented secret or device token is good now: the one place that does, behind every door.
  * Made-up: no I/O. Warm: none either, but one call to the device's object if the key is limited.
  * Cold: one read. Never a D1 write before the answer.
  * @throws Unavailable when nothing can be decided: D1 or the object does not answer
  */
 export async function verifyKey(world: VerifyWorld, request: VerifyRequest): Promise<Verification> {
-  const { database, settings, now, isolate = isolateState } = world
+  const { isolate = isolateState } = world
+  const inIsolate = { ...world, isolate }
+  const { presented, scopes = [], fresh = false, audience } = request
+  const token = await evaluateToken(inIsolate, { presented, scopes, fresh, audience })
+  return token === undefined
+    ? await verifySecret(inIsolate, request)
+    : await verifyToken(inIsolate, request, token)
+}
+
+type DecidingWorld = VerifyWorld & { readonly isolate: IsolateState }
+
+async function verifySecret(world: DecidingWorld, request: VerifyRequest): Promise<Verification> {
+  const { database, settings, now, isolate } = world
   const { presented, caller } = request
   const admission = await admit(presented, settings)
   if (admission === 'refused') return MADE_UP
@@ -97,21 +119,8 @@ export async function verifyKey(world: VerifyWorld, request: VerifyRequest): Pro
     if (isUnchecked && caller !== undefined) await chargeUnknownSecret(caller, now)
     return MADE_UP
   }
-  if (request.ownerId !== undefined && request.ownerId !== snapshot.ownerId) return MADE_UP
-  return await decide({ ...world, isolate }, request, snapshot, hash)
-}
-
-type DecidingWorld = VerifyWorld & { readonly isolate: IsolateState }
-
-/** The decision on a genuine secret: its policy first, then, if that says yes, its limits. */
-async function decide(
-  world: DecidingWorld,
-  request: VerifyRequest,
-  snapshot: KeySnapshot,
-  hash: string,
-): Promise<Verification> {
-  const { now } = world
   const { ownerId, policy } = snapshot
+  if (request.ownerId !== undefined && request.ownerId !== ownerId) return MADE_UP
   const evaluated = evaluateKey(snapshot, request.scopes ?? [], now)
   if (!evaluated.ok) {
     const denial = evaluated.reason
@@ -121,24 +130,50 @@ async function decide(
     }
     return { valid: false, denial, ownerId, policy, meter: null }
   }
+  return await chargeLimits(world, request, evaluated.value, { kind: 'secret', hash, snapshot })
+}
 
-  const good = { valid: true, ownerId, policy: evaluated.value, meter: null } as const
-  if (!isLimited(good.policy.key.limits)) {
-    count(world, good.policy, hash, 'allowed')
-    return { ...good, isMetered: true }
+async function verifyToken(
+  world: DecidingWorld,
+  request: VerifyRequest,
+  { claims, policy, denial }: EvaluatedToken,
+): Promise<Verification> {
+  const ownerId = claims?.ownerId ?? null
+  if (request.ownerId !== undefined && request.ownerId !== ownerId) return MADE_UP
+  if (denial !== null) {
+    if (claims !== null && policy !== null) count(world, policy, claims.secretHash, denial)
+    return { valid: false, denial, ownerId, policy, meter: null }
   }
-  const { states, settings, isolate } = world
+  const credential = { kind: 'token', hash: claims.secretHash, claims } as const
+  return await chargeLimits(world, request, policy, credential)
+}
+
+/** The decision on a good credential whose limits are still to be asked, if it has any. */
+async function chargeLimits(
+  world: DecidingWorld,
+  request: VerifyRequest,
+  policy: KeyPolicySnapshot,
+  credential: Credential,
+): Promise<Verification> {
+  const { states, settings, now, isolate } = world
+  const { hash } = credential
+  const ownerId = policy.owner.id
+  const good = { valid: true, ownerId, policy, credential, meter: null, isMetered: true } as const
+  if (!isLimited(policy.key.limits)) {
+    count(world, policy, hash, 'allowed')
+    return good
+  }
   const limiter = { states, settings, now, refusals: isolate.refusals }
-  const charged = await chargeKey(limiter, good.policy, hash, request.cost ?? 1)
+  const charged = await chargeKey(limiter, policy, hash, request.cost ?? 1)
   if (charged.kind === 'unmetered') {
-    count(world, good.policy, hash, 'allowed')
+    count(world, policy, hash, 'allowed')
     return { ...good, isMetered: false }
   }
   const { decision: meter } = charged
-  if (meter.refusedBy === null) return { ...good, meter, isMetered: true }
+  if (meter.refusedBy === null) return { ...good, meter }
   // The object counted what it was asked.
-  if (charged.kind === 'refused-here') count(world, good.policy, hash, meter.refusedBy)
-  return { ...good, valid: false, denial: meter.refusedBy, meter }
+  if (charged.kind === 'refused-here') count(world, policy, hash, meter.refusedBy)
+  return { valid: false, denial: meter.refusedBy, ownerId, policy, meter }
 }
 
 /** Counts a verify in the usage, if the deployment wants it. */

@@ -168,6 +168,7 @@ describe('a read that began before a change and lands after it', () => {
 const SNAPSHOT = {
   secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
   ownerId: 'user_x',
+  feedPosition: 0,
   policy: null,
 }
 

@@ -95,6 +95,7 @@ describe('the cost of a verify', () => {
     const snapshot = {
       secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
       ownerId: 'user_x',
+      feedPosition: 0,
       policy: null,
     }
     cache.keep('a', snapshot, 1, cache.startRead())
@@ -114,6 +115,7 @@ describe('what a busy isolate holds', () => {
     const heavy = {
       secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
       ownerId: 'user_x',
+      feedPosition: 0,
       policy: {
         key: {
           id: 'key_x',

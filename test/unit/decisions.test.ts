@@ -29,7 +29,7 @@ function snapshot(marks: Partial<Record<Marks, number>>) {
     isRetiredUseNoted: false,
     isImported: false,
   }
-  return { secret, ownerId: 'user_1', policy }
+  return { secret, ownerId: 'user_1', feedPosition: 0, policy }
 }
 
 describe('evaluateKey', () => {
@@ -74,7 +74,7 @@ describe('evaluateKey', () => {
   it('says revoked of a tombstone, whatever else is known of its secret', () => {
     const secret = { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false }
     for (const known of [secret, { ...secret, expiresAt: 0 }, { ...secret, revokedAt: 0 }]) {
-      const tombstone = { secret: known, ownerId: 'user_1', policy: null }
+      const tombstone = { secret: known, ownerId: 'user_1', feedPosition: 0, policy: null }
       expect(evaluateKey(tombstone, [], NOW)).toEqual({ ok: false, reason: 'revoked' })
     }
   })

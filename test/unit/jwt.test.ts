@@ -69,7 +69,7 @@ beforeAll(async () => {
 })
 
 const verify = async (token: string, now = NOW) =>
-  await verifyToken(token, { ring, issuer: ISSUER, audience: AUDIENCE }, now)
+  await verifyToken(token, { ring, issuer: ISSUER, audiences: [AUDIENCE] }, now)
 
 /** The outcome for a token that the first key truly signed. */
 const verifySigned = async (header: Json, claims: Json, now = NOW) =>

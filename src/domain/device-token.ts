@@ -1,0 +1,83 @@
+import { err, ok, type Result } from './result.ts'
+
+/** What a device token says (RFC 7519), once its signature is known to be ours. Times: seconds. */
+export type DeviceTokenClaims = {
+  readonly deviceId: string
+  readonly deviceName: string
+  readonly keyId: string
+  readonly keyName: string
+  readonly ownerId: string
+  readonly ownerRole: 'user' | 'admin'
+  /** The SHA-256 of the secret it was issued for: what is at rest of it, and no more. */
+  readonly secretHash: string
+  readonly scopes: readonly string[]
+  readonly audience: string
+  /** The newest entry of the revocation feed when it was issued. */
+  readonly feedPosition: number
+  /** Whether the key has limits, which every door of ours charges. */
+  readonly isMetered: boolean
+  readonly issuedAt: number
+  readonly expiresAt: number
+}
+
+/** The claims in their wire form, but for `iss` and `jti`. */
+export function encodeClaims(claims: DeviceTokenClaims): Record<string, unknown> {
+  return {
+    aud: claims.audience,
+    sub: claims.deviceId,
+    client_id: claims.deviceId,
+    device_name: claims.deviceName,
+    key_id: claims.keyId,
+    key_name: claims.keyName,
+    owner: claims.ownerId,
+    owner_role: claims.ownerRole,
+    secret_hash: claims.secretHash,
+    scope: claims.scopes.join(' '),
+    feed: claims.feedPosition,
+    metered: claims.isMetered,
+    iat: claims.issuedAt,
+    exp: claims.expiresAt,
+  }
+}
+
+/** Reads claims back; a token of ours that lacks one was made for something else. */
+export function decodeClaims(
+  payload: Readonly<Record<string, unknown>>,
+): Result<DeviceTokenClaims, 'invalid'> {
+  const text = (name: string) => (typeof payload[name] === 'string' ? payload[name] : undefined)
+  const number = (name: string) => (typeof payload[name] === 'number' ? payload[name] : undefined)
+  const scope = text('scope')
+  const { metered } = payload
+  const found = {
+    audience: text('aud'),
+    deviceId: text('sub'),
+    deviceName: text('device_name'),
+    keyId: text('key_id'),
+    keyName: text('key_name'),
+    ownerId: text('owner'),
+    secretHash: text('secret_hash'),
+    scopes: scope?.split(' ').filter((name) => name !== ''),
+    feedPosition: number('feed'),
+    issuedAt: number('iat'),
+    expiresAt: number('exp'),
+  }
+  if (!isComplete(found) || typeof metered !== 'boolean') return err('invalid')
+  const ownerRole = payload['owner_role'] === 'admin' ? 'admin' : 'user'
+  return ok({ ...found, ownerRole, isMetered: metered })
+}
+
+type Complete<Fields> = { readonly [Name in keyof Fields]: Exclude<Fields[Name], undefined> }
+
+function isComplete<Fields extends object>(fields: Fields): fields is Fields & Complete<Fields> {
+  return Object.values(fields).every((value) => value !== undefined)
+}
+
+/** Everything whose end ends the token. */
+export function subjectsOfToken(claims: DeviceTokenClaims): readonly string[] {
+  return [claims.secretHash, claims.keyId, claims.deviceId, claims.ownerId]
+}
+
+/** Looks like a JWT (RFC 7515 §3.1): three base64url parts, the first of which begins a JSON object. */
+export function isTokenShaped(presented: string): boolean {
+  return /^eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/.test(presented)
+}

@@ -1,0 +1,147 @@
+import { isWithinScopes, VERIFY_OWN, verifierReach } from '../domain/scopes.ts'
+import { readDeviceCredential } from '../http/credential.ts'
+import { type AppContext, factory } from '../http/env.ts'
+import { callerOf, verifyPresented, worldOf } from '../http/middleware/require-device.ts'
+import { type Form, oauthError, readForm } from '../http/oauth.ts'
+import { authenticateClient, type Client } from '../http/middleware/authenticate-client.ts'
+import { issueDeviceToken } from '../services/device-tokens.ts'
+import { endSecret } from '../services/end-secret.ts'
+import { introspect } from '../services/introspect.ts'
+import { verifyKey } from '../services/verify.ts'
+import { changeBy } from './change.ts'
+
+const PUBLIC = { 'Cache-Control': 'public, max-age=300' }
+/** RFC 6749 §5.1, beside the Cache-Control that every answer has. */
+const NO_CACHE = { Pragma: 'no-cache' }
+const CLIENT_AUTHENTICATION = ['client_secret_basic', 'client_secret_post']
+
+/** OAuth 2.0: a device is a client, its id the client's id, its secret the client's secret. */
+export const oauth = factory
+  .createApp()
+  .post('/oauth/token', async (c) => {
+    const form = await readForm(c)
+    if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
+    switch (form.value.get('grant_type')) {
+      case undefined:
+        return oauthError(c, 400, 'invalid_request', 'grant_type is missing')
+      case 'client_credentials':
+        return await grantClientCredentials(c, form.value)
+      default:
+        return oauthError(c, 400, 'unsupported_grant_type', 'client_credentials is supported')
+    }
+  })
+  .post('/oauth/introspect', async (c) => {
+    const form = await readForm(c)
+    if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
+    const verifier = await authenticateVerifier(c, form.value)
+    if (verifier instanceof Response) return verifier
+    const presented = form.value.get('token')
+    if (presented === undefined) return oauthError(c, 400, 'invalid_request', 'token is missing')
+    const request = { presented, ownerId: verifier.ownerId, caller: callerOf(c) }
+    return c.json(await introspect(worldOf(c), request))
+  })
+  .post('/oauth/revoke', async (c) => {
+    const form = await readForm(c)
+    if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
+    const client = await authenticateClient(c, form.value)
+    if (client instanceof Response) return client
+    const presented = form.value.get('token')
+    if (presented === undefined) return oauthError(c, 400, 'invalid_request', 'token is missing')
+    const verified = await verifyKey(worldOf(c), { presented, cost: 0, fresh: true })
+    // RFC 7009 §2.2: what is not a live token of this client's is no error, and nothing changes.
+    if (verified.valid && verified.policy.device.id === client.policy.device.id) {
+      const change = changeBy(c, { type: 'device', id: client.policy.device.id })
+      await endSecret(change, verified.policy, verified.credential.hash)
+    }
+    return c.body(null, 200)
+  })
+  .get('/.well-known/jwks.json', (c) => {
+    const keys = c.var.settings.signingKeys.map(({ kty, crv, alg, kid, x, y }) => ({
+      kty,
+      crv,
+      alg,
+      kid,
+      x,
+      y,
+      use: 'sig',
+    }))
+    return c.json({ keys }, 200, PUBLIC)
+  })
+  .get('/.well-known/oauth-authorization-server', (c) => {
+    const { publicUrl: issuer } = c.var.settings
+    return c.json(
+      {
+        issuer,
+        token_endpoint: `${issuer}/oauth/token`,
+        introspection_endpoint: `${issuer}/oauth/introspect`,
+        revocation_endpoint: `${issuer}/oauth/revoke`,
+        jwks_uri: `${issuer}/.well-known/jwks.json`,
+        grant_types_supported: ['client_credentials'],
+        response_types_supported: [],
+        token_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+        introspection_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+        revocation_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+      },
+      200,
+      PUBLIC,
+    )
+  })
+
+/** RFC 6749 §4.4, with the audience of RFC 8707. */
+async function grantClientCredentials(c: AppContext, form: Form): Promise<Response> {
+  const client = await authenticateClient(c, form)
+  if (client instanceof Response) return client
+  const { settings } = c.var
+  const { policy, credential } = client
+  const scopes = form.get('scope')?.split(' ') ?? policy.key.scopes
+  if (!scopes.every((scope) => isWithinScopes(policy.key.scopes, scope))) {
+    return oauthError(c, 400, 'invalid_scope', 'the key does not cover all of the scope')
+  }
+  const [defaultAudience] = settings.deviceTokenAudiences
+  const audience = form.get('resource') ?? defaultAudience
+  if (!settings.deviceTokenAudiences.includes(audience)) {
+    return oauthError(c, 400, 'invalid_target', 'the resource is none of this deployment’s')
+  }
+  const request = { secretHash: credential.hash, scopes, audience }
+  const { snapshot } = credential
+  const issued = await issueDeviceToken(snapshot, policy, request, settings, Date.now())
+  return c.json(
+    {
+      access_token: issued.token,
+      token_type: 'Bearer',
+      expires_in: issued.expiresIn,
+      scope: issued.scopes.join(' '),
+    },
+    200,
+    NO_CACHE,
+  )
+}
+
+/** Who may ask about others: as in POST /v1/keys/verify, by a key, a token or as a client. */
+async function authenticateVerifier(
+  c: AppContext,
+  form: Form,
+): Promise<Response | { readonly ownerId: string | undefined }> {
+  const policy = await verifierPolicy(c, form)
+  if (policy instanceof Response) return policy
+  const reach = verifierReach(policy.key.scopes, policy.owner.role)
+  if (reach === undefined) {
+    return oauthError(c, 403, 'insufficient_scope', `the key does not hold ${VERIFY_OWN}`)
+  }
+  return { ownerId: reach === 'own' ? policy.owner.id : undefined }
+}
+
+async function verifierPolicy(c: AppContext, form: Form): Promise<Response | Client['policy']> {
+  const isClient = form.has('client_secret') || /^basic /i.test(c.req.header('authorization') ?? '')
+  if (isClient) {
+    const client = await authenticateClient(c, form)
+    return client instanceof Response ? client : client.policy
+  }
+  const presented = readDeviceCredential(c.req.raw.headers)
+  if (presented.ok) {
+    const verified = await verifyPresented(c, presented.value)
+    if (verified.valid) return verified.policy
+  }
+  const challenge = { 'WWW-Authenticate': 'Bearer realm="latchkey"' }
+  return oauthError(c, 401, 'invalid_client', 'a verifier’s credential is needed', challenge)
+}

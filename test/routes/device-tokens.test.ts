@@ -1,0 +1,164 @@
+import { env } from 'cloudflare:workers'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { pruneFeed } from '../../src/services/revocation-feed.ts'
+import { loadSettings } from '../../src/settings.ts'
+import { call } from '../support/client.ts'
+import { withFailingDatabase } from '../support/environments.ts'
+import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { type Isolate, makeIsolate } from '../support/isolates.ts'
+import { fetchToken } from '../support/oauth.ts'
+import { execute, rowsOf } from '../support/rows.ts'
+
+const POLL_MS = 10_000
+const STALE_MS = 300_000
+
+let user: TestUser
+let device: TestDevice
+let token: string
+let here: Isolate
+let elsewhere: Isolate
+
+beforeEach(async () => {
+  user = await makeUser()
+  device = await makeDevice(user)
+  await onKey('PATCH', '', { scopes: ['a:*'] })
+  token = await fetchToken(device)
+  const now = Date.now()
+  here = makeIsolate(now)
+  elsewhere = makeIsolate(now)
+  for (const isolate of [here, elsewhere]) {
+    expect(await isolate.codeOf(token, { scopes: ['a:b'] })).toBe('valid')
+    expect(isolate.statements).toHaveLength(1)
+  }
+})
+
+async function onKey(method: string, suffix: string, body?: unknown): Promise<void> {
+  const path = `/v1/devices/${device.id}/keys/${device.keyId}${suffix}`
+  const { status } = await call(method, path, { token: user.token, body })
+  expect(status).toBeLessThan(300)
+}
+
+async function onDevice(method: string, body?: unknown): Promise<void> {
+  const path = `/v1/devices/${device.id}`
+  const { status } = await call(method, path, { token: user.token, body })
+  expect(status).toBeLessThan(300)
+}
+
+const ENDS: readonly (readonly [string, () => Promise<void>])[] = [
+  ['revoking its key', () => onKey('DELETE', '')],
+  ['disabling its key', () => onKey('PATCH', '', { enabled: false })],
+  ['narrowing its scopes', () => onKey('PATCH', '', { scopes: ['a:c'] })],
+  ['limiting its key', () => onKey('PATCH', '', { quota: { limit: 5, period: 'day' } })],
+  ['rotating with 0', () => onKey('POST', '/rotate', {})],
+  [
+    'rotating with an overlap shorter than it',
+    () => onKey('POST', '/rotate', { overlap_seconds: 60 }),
+  ],
+  ['disabling its device', () => onDevice('PATCH', { enabled: false })],
+  ['deleting its device', () => onDevice('DELETE')],
+]
+
+describe('a device token', () => {
+  it.each(ENDS)('is dead by the bound after %s', async (_, end) => {
+    await end()
+    here.now += POLL_MS - 1
+    expect(await here.codeOf(token)).toBe('valid')
+    elsewhere.now += POLL_MS
+    expect(await elsewhere.codeOf(token)).toBe('revoked')
+  })
+
+  it.each(ENDS)('is dead at once on fresh after %s', async (_, end) => {
+    await end()
+    expect(await here.codeOf(token, { fresh: true })).toBe('revoked')
+  })
+
+  it.each(ENDS)('is dead at once where it was done: %s', async (_, end) => {
+    expect((await call('GET', '/v1/device', { token })).status).toBe(200)
+    await end()
+    expect(await call('GET', '/v1/device', { token })).toMatchObject({
+      status: 401,
+      body: { code: 'revoked' },
+    })
+  })
+
+  it('of an unrelated key lives on, and one that is issued after re-enabling lives', async () => {
+    const other = await makeDevice(user)
+    const unrelated = await fetchToken(other)
+    await onKey('PATCH', '', { enabled: false })
+    await onKey('PATCH', '', { enabled: true })
+    const next = await fetchToken(device)
+    here.now += POLL_MS
+    expect(await here.codeOf(token)).toBe('revoked')
+    expect(await here.codeOf(next)).toBe('valid')
+    expect(await here.codeOf(unrelated)).toBe('valid')
+  })
+
+  it('costs at most one statement for 1,000 requests within a poll period', async () => {
+    for (let request = 0; request < 1000; request += 1) {
+      here.now += 4
+      expect(await here.codeOf(token)).toBe('valid')
+    }
+    expect(here.statements).toHaveLength(1)
+  })
+
+  it('is read ahead in the background after half the period, once', async () => {
+    here.now += POLL_MS / 2
+    await Promise.all(Array.from({ length: 20 }, () => here.codeOf(token)))
+    await vi.waitFor(() => expect(here.state.feed.readAt).toBe(here.now))
+    expect(here.statements).toHaveLength(2)
+  })
+
+  it('outlives an outage as keys do, and is never a bad token', async () => {
+    here.database = withFailingDatabase().DB
+    here.now += STALE_MS - 1
+    expect(await here.codeOf(token)).toBe('valid')
+    here.now += 1
+    await expect(here.codeOf(token)).rejects.toThrow('could not be read')
+    const cold = makeIsolate(here.now)
+    cold.database = withFailingDatabase().DB
+    await expect(cold.codeOf(token)).rejects.toThrow('could not be read')
+  })
+
+  it('expires by itself', async () => {
+    const { exp } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
+    here.now = exp * 1000 - 1
+    expect(await here.codeOf(token)).toBe('valid')
+    here.now += 1
+    expect(await here.codeOf(token)).toBe('expired')
+  })
+
+  it('never outlives its secret or its key', async () => {
+    const end = Date.now() + 120_500
+    await execute('update api_keys set expires_at = ? where id = ?', end, device.keyId)
+    const claims = JSON.parse(
+      Buffer.from((await fetchToken(device)).split('.')[1] ?? '', 'base64url').toString(),
+    )
+    expect(claims.exp).toBe(Math.floor(end / 1000))
+  })
+
+  it('of a limited key is charged as its secret is', async () => {
+    await onKey('PATCH', '', { rate_limit: { limit: 3, window_seconds: 60 } })
+    const metered = await fetchToken(device)
+    expect(await here.codeOf(metered)).toBe('valid')
+    expect(await here.codeOf(device.secret)).toBe('valid')
+    expect(await elsewhere.codeOf(metered)).toBe('valid')
+    expect(await elsewhere.codeOf(metered)).toBe('rate_limited')
+    expect(await here.codeOf(device.secret)).toBe('rate_limited')
+  })
+
+  it('leaves nothing on the feed that no token can concern', async () => {
+    await onKey('DELETE', '')
+    const settings = loadSettings(env)
+    const entries = async () => (await rowsOf('select seq from revocations')).length
+    const lifetime = settings.deviceTokenSeconds * 1000
+    await pruneFeed(env.DB, settings, Date.now() + lifetime)
+    expect(await entries()).toBeGreaterThan(0)
+    await pruneFeed(env.DB, settings, Date.now() + lifetime + 121_000)
+    expect(await entries()).toBe(0)
+    // Numbers go on: a token that is issued now is dead by the next entry.
+    const other = await makeDevice(user)
+    const next = await fetchToken(other)
+    await call('DELETE', `/v1/devices/${other.id}`, { token: user.token })
+    expect(await makeIsolate(Date.now()).codeOf(next)).toBe('revoked')
+  })
+})
