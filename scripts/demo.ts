@@ -43,8 +43,9 @@ say('its owner deleted the device')
 await call('GET /v1/device', { as: apiKey, expect: 401, code: 'revoked' })
 say('the key of the deleted device was refused')
 
-await call('DELETE /v1/sessions/current', { as: accessToken, expect: 204 })
-say('signed out')
+const { password: current_password } = account
+await call('DELETE /v1/me', { as: accessToken, body: { current_password }, expect: 204 })
+say('deleted the account')
 
 await call('GET /v1/me', { as: accessToken, expect: 401, code: 'revoked' })
 say('the access token was refused')

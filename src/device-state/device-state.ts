@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { MeterDecision } from '../domain/meter.ts'
 import { periodStart } from '../domain/quota.ts'
-import type { UsageCount, UsageInterval, UsageRow } from '../domain/usage.ts'
+import type { LastUse, UsageCount, UsageInterval, UsageRow } from '../domain/usage.ts'
 import { type ChargeRequest, MeterStore } from './meter-store.ts'
 import {
   addUsage,
@@ -49,7 +49,9 @@ export class DeviceState extends DurableObject<Env> {
   async count(deviceId: string, counts: readonly UsageCount[]): Promise<void> {
     const now = Date.now()
     this.#open()
-    addUsage(this.ctx.storage.sql, counts, now)
+    // Their time is the counting isolate's, which may be a little ahead.
+    const past = counts.map((counted) => ({ ...counted, at: Math.min(counted.at, now) }))
+    addUsage(this.ctx.storage.sql, past)
     await this.#publishLater(deviceId, now)
   }
 
@@ -58,8 +60,7 @@ export class DeviceState extends DurableObject<Env> {
     return readUsage(this.ctx.storage.sql, interval, from, to)
   }
 
-  /** When each secret was last used, to the minute, by its hash. */
-  lastUses(): Record<string, number> {
+  lastUses(): LastUse[] {
     this.#open().settle()
     return readLastUses(this.ctx.storage.sql)
   }
@@ -91,7 +92,7 @@ export class DeviceState extends DurableObject<Env> {
     const { sql } = this.ctx.storage
     this.#open().settle()
     const now = Date.now()
-    const lastUse = Math.max(0, ...Object.values(readLastUses(sql)))
+    const lastUse = Math.max(0, ...readLastUses(sql).map(({ at }) => at))
     const deviceId = this.#fact('device_id')
     if (lastUse > 0 && typeof deviceId === 'string') {
       await this.env.DB.prepare(

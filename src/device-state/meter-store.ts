@@ -46,10 +46,10 @@ export class MeterStore {
     const known = this.#meters.get(keyId) ?? { meter: UNSPENT, hour: 0, counts: [] }
     const { state, decision } = chargeMeter(known.meter, policy, cost, now)
     const hour = periodStart('hour', state.at)
-    if (hour !== known.hour) addUsage(this.#sql, known.counts, known.meter.at)
+    if (hour !== known.hour) addUsage(this.#sql, known.counts)
     const earlier = hour === known.hour ? known.counts : []
     const counts = request.counts
-      ? addCount(earlier, request, decision.refusedBy ?? 'allowed')
+      ? addCount(earlier, request, decision.refusedBy ?? 'allowed', state.at)
       : earlier
     this.#keep(keyId, { meter: state, hour, counts })
     return decision
@@ -59,7 +59,7 @@ export class MeterStore {
   settle(): void {
     for (const [keyId, meter] of this.#meters) {
       if (meter.counts.length === 0) continue
-      addUsage(this.#sql, meter.counts, meter.meter.at)
+      addUsage(this.#sql, meter.counts)
       this.#keep(keyId, { ...meter, counts: [] })
     }
   }
@@ -79,12 +79,13 @@ function addCount(
   counts: readonly UsageCount[],
   { keyId, secretHash }: ChargeRequest,
   outcome: Outcome,
+  at: number,
 ): readonly UsageCount[] {
   const index = counts.findIndex(
     (count) => count.secretHash === secretHash && count.outcome === outcome,
   )
   const present = counts[index]
   return present === undefined
-    ? [...counts, { keyId, secretHash, outcome, count: 1 }]
-    : counts.with(index, { ...present, count: present.count + 1 })
+    ? [...counts, { keyId, secretHash, outcome, count: 1, at }]
+    : counts.with(index, { ...present, count: present.count + 1, at })
 }

@@ -1,5 +1,5 @@
 import { periodStart } from '../domain/quota.ts'
-import type { UsageCount, UsageInterval, UsageRow } from '../domain/usage.ts'
+import type { LastUse, UsageCount, UsageInterval, UsageRow } from '../domain/usage.ts'
 
 const MINUTE_MS = 60_000
 const DAY_MS = 86_400_000
@@ -13,8 +13,8 @@ const SCHEMA = `
   create table if not exists usage_days
     (key_id text, start integer, outcome text, count integer not null,
      primary key (key_id, start, outcome)) without rowid;
-  create table if not exists last_used (secret_hash text primary key, at integer not null)
-    without rowid;`
+  create table if not exists last_used
+    (secret_hash text primary key, key_id text not null, at integer not null) without rowid;`
 
 const TABLES = { hour: 'usage_hours', day: 'usage_days' } as const satisfies Record<
   UsageInterval,
@@ -25,9 +25,9 @@ export function makeUsageTables(sql: SqlStorage): void {
   sql.exec(SCHEMA)
 }
 
-/** Adds verifies to the hour and the day that hold this time. */
-export function addUsage(sql: SqlStorage, counts: Iterable<UsageCount>, at: number): void {
-  for (const { keyId, secretHash, outcome, count } of counts) {
+/** Adds verifies to the hour and the day in which they were. */
+export function addUsage(sql: SqlStorage, counts: Iterable<UsageCount>): void {
+  for (const { keyId, secretHash, outcome, count, at } of counts) {
     for (const interval of ['hour', 'day'] as const) {
       sql.exec(
         `insert into ${TABLES[interval]} (key_id, start, outcome, count) values (?, ?, ?, ?)
@@ -38,16 +38,17 @@ export function addUsage(sql: SqlStorage, counts: Iterable<UsageCount>, at: numb
         count,
       )
     }
-    if (outcome === 'allowed') noteLastUse(sql, secretHash, at)
+    if (outcome === 'allowed') noteLastUse(sql, { keyId, secretHash, at })
   }
 }
 
 /** Keeps the minute of a secret's last use. */
-function noteLastUse(sql: SqlStorage, secretHash: string, at: number): void {
+function noteLastUse(sql: SqlStorage, { keyId, secretHash, at }: LastUse): void {
   sql.exec(
-    `insert into last_used (secret_hash, at) values (?, ?)
+    `insert into last_used (secret_hash, key_id, at) values (?, ?, ?)
      on conflict do update set at = excluded.at where excluded.at > at`,
     secretHash,
+    keyId,
     at - (at % MINUTE_MS),
   )
 }
@@ -70,10 +71,12 @@ export function readUsage(
     .map(({ start, key_id: keyId, outcome, count }) => ({ start, keyId, outcome, count }))
 }
 
-/** When each secret was last used, to the minute, by its hash. */
-export function readLastUses(sql: SqlStorage): Record<string, number> {
-  const rows = sql.exec<{ secret_hash: string; at: number }>('select * from last_used').toArray()
-  return Object.fromEntries(rows.map((row) => [row.secret_hash, row.at]))
+/** When each secret was last used, also those that have ended since. */
+export function readLastUses(sql: SqlStorage): LastUse[] {
+  return sql
+    .exec<{ secret_hash: string; key_id: string; at: number }>('select * from last_used')
+    .toArray()
+    .map(({ secret_hash: secretHash, key_id: keyId, at }) => ({ secretHash, keyId, at }))
 }
 
 /** Forgets what is older than 90 days of hours and two years of days. */

@@ -49,7 +49,7 @@ export const PROBLEMS = {
   expired: {
     status: 401,
     title: 'The credential has expired',
-    meaning: 'Its time is over. Refresh it, rotate it, or sign in again.',
+    meaning: 'Its time is over. Use the newer secret, extend the key, refresh, or sign in again.',
   },
   disabled: {
     status: 401,
@@ -95,6 +95,11 @@ export const PROBLEMS = {
     status: 409,
     title: 'The key is revoked',
     meaning: 'Revoking is final: a revoked key can be neither changed nor rotated.',
+  },
+  'key-expired': {
+    status: 409,
+    title: 'The key has expired',
+    meaning: 'A new secret of it would be dead, too. Give it a later `expires_at` first, or none.',
   },
   'overlap-running': {
     status: 409,

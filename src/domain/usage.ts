@@ -9,6 +9,8 @@ export type UsageCount = {
   readonly secretHash: string
   readonly outcome: Outcome
   readonly count: number
+  /** When the newest of them was, in milliseconds; all are of the hour that holds it. */
+  readonly at: number
 }
 
 /** One key's verifies in one hour or day. */
@@ -19,5 +21,8 @@ export type UsageRow = {
   readonly outcome: string
   readonly count: number
 }
+
+/** When a secret was last used, to the minute, in milliseconds. */
+export type LastUse = { readonly keyId: string; readonly secretHash: string; readonly at: number }
 
 export type UsageInterval = 'hour' | 'day'

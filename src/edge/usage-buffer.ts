@@ -1,3 +1,4 @@
+import { periodStart } from '../domain/quota.ts'
 import type { UsageCount } from '../domain/usage.ts'
 
 /** How long counts wait here, so that many verifies become one call to the device's object. */
@@ -23,9 +24,12 @@ export class UsageBuffer {
       device = new Map()
       this.#devices.set(deviceId, device)
     }
-    const name = `${counted.secretHash} ${counted.outcome}`
-    const count = (device.get(name)?.count ?? 0) + counted.count
-    device.set(name, { ...counted, count })
+    // By the hour, too: what is handed on after its end still belongs to it.
+    const { secretHash, outcome, at } = counted
+    const name = `${secretHash} ${outcome} ${periodStart('hour', at)}`
+    const known = device.get(name)
+    const count = (known?.count ?? 0) + counted.count
+    device.set(name, { ...counted, count, at: Math.max(at, known?.at ?? 0) })
   }
 
   /**

@@ -14,14 +14,18 @@ export function rateLimitHeaders(
     ...(quota === null ? [] : [`"quota";q=${quota.limit}`]),
   ]
   const readings = [
-    ...(decision.rateLimit === null ? [] : [`"rate"${standing(decision.rateLimit, now)}`]),
+    ...(decision.rateLimit === null
+      ? []
+      : [`"rate"${standing(decision.rateLimit, now, rateLimit?.windowSeconds)}`]),
     ...(decision.quota === null ? [] : [`"quota"${standing(decision.quota, now)}`]),
   ]
   return { 'RateLimit-Policy': policies.join(', '), RateLimit: readings.join(', ') }
 }
 
-function standing({ remaining, resetAt }: MeterReading, now: number): string {
-  return `;r=${remaining}${resetAt === null ? '' : `;t=${secondsUntil(resetAt, now)}`}`
+/** @param most the window: the object's clock may be a little ahead of ours */
+function standing({ remaining, resetAt }: MeterReading, now: number, most = Infinity): string {
+  if (resetAt === null) return `;r=${remaining}`
+  return `;r=${remaining};t=${Math.min(most, secondsUntil(resetAt, now))}`
 }
 
 /** Whole seconds, never too few: who waits so long is not early. */

@@ -9,7 +9,7 @@ import { type Device, findDevice, listDevices } from '../services/find-devices.t
 import { readLastUses } from '../services/usage.ts'
 import { changeOf } from './change.ts'
 import { keyInputOf } from './key-input.ts'
-import { latest, nextCursor, optionalTimestamp, presentKey, timestamp } from './present.ts'
+import { lastOf, nextCursor, optionalTimestamp, presentKey, timestamp } from './present.ts'
 
 /** A user's devices. Another's device and one that is not there are the same 404. */
 export const devices = factory
@@ -35,7 +35,7 @@ export const devices = factory
     const page = await listDevices(c.env.DB, c.var.user.id, query)
     const last = page.hasMore ? page.devices.at(-1) : undefined
     return c.json({
-      items: page.devices.map(present),
+      items: page.devices.map(presentInList),
       next_cursor: nextCursor(last && { at: last.createdAt, id: last.id }),
     })
   })
@@ -49,7 +49,7 @@ export const devices = factory
     ])
     return c.json({
       ...present(device),
-      last_used_at: latest(Object.values(lastUses)),
+      last_used_at: lastOf(lastUses),
       last_seen_at: optionalTimestamp(last?.seenAt ?? null),
       last_report: last?.report ?? null,
     })
@@ -78,6 +78,14 @@ function present(device: Device) {
     enabled: device.disabledAt === null,
     created_at: timestamp(device.createdAt),
     updated_at: timestamp(device.updatedAt),
-    last_used_at: optionalTimestamp(device.lastUsedAt),
   }
+}
+
+/** In a list the last use comes from D1, which learns only the day, and that up to an hour late. */
+function presentInList(device: Device) {
+  return Object.assign(present(device), { last_used_on: dayOf(device.lastUsedAt) })
+}
+
+function dayOf(time: number | null): string | null {
+  return time === null ? null : timestamp(time).slice(0, 'YYYY-MM-DD'.length)
 }

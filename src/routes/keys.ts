@@ -72,6 +72,8 @@ export const keys = factory
         return problem(c, 'not-found')
       case 'key_revoked':
         return problem(c, 'key-revoked')
+      case 'key_expired':
+        return problem(c, 'key-expired')
       case 'overlap_running':
         return problem(c, 'overlap-running')
     }

@@ -1,3 +1,4 @@
+import type { LastUse } from '../domain/usage.ts'
 import type { MeterPolicy } from '../domain/meter.ts'
 import { cursorAfter } from '../schemas/common.ts'
 import { type Key, statusOf } from '../services/find-keys.ts'
@@ -23,14 +24,11 @@ export function presentLimits({ rateLimit, quota }: MeterPolicy) {
   }
 }
 
-/** When secrets were last used, to the minute, by their hashes. */
-export type LastUses = Readonly<Record<string, number>>
-
 /**
  * A key as the wire shows it: of its secrets only the hints.
  * @param lastUses left out where the answer must not depend on the device's object
  */
-export function presentKey(key: Key, now: number, lastUses?: LastUses) {
+export function presentKey(key: Key, now: number, lastUses?: readonly LastUse[]) {
   return {
     id: key.id,
     device_id: key.deviceId,
@@ -44,22 +42,23 @@ export function presentKey(key: Key, now: number, lastUses?: LastUses) {
     ...presentLimits(key.limits),
     revoked_at: optionalTimestamp(key.revokedAt),
     revoked_reason: key.revokedReason,
-    ...(lastUses && { last_used_at: latestUse(key.secrets, lastUses) }),
+    ...(lastUses && { last_used_at: lastOf(lastUses, ({ keyId }) => keyId === key.id) }),
     secrets: key.secrets.map((secret) => ({
       hint: secret.hint,
       created_at: timestamp(secret.createdAt),
       expires_at: optionalTimestamp(secret.expiresAt),
-      ...(lastUses && { last_used_at: optionalTimestamp(lastUses[secret.hash] ?? null) }),
+      ...(lastUses && {
+        last_used_at: lastOf(lastUses, ({ secretHash }) => secretHash === secret.hash),
+      }),
     })),
   }
 }
 
-function latestUse(secrets: Key['secrets'], lastUses: LastUses): string | null {
-  return latest(secrets.map((secret) => lastUses[secret.hash] ?? 0))
-}
-
-/** The latest of times, of which 0 is none. */
-export function latest(times: readonly number[]): string | null {
-  const last = Math.max(0, ...times)
+/** When the newest of some uses was; null: never. */
+export function lastOf(
+  uses: readonly LastUse[],
+  counts: (use: LastUse) => boolean = () => true,
+): string | null {
+  const last = Math.max(0, ...uses.filter(counts).map(({ at }) => at))
   return last === 0 ? null : timestamp(last)
 }

@@ -70,9 +70,11 @@ export function cursorAfter(last: PagePosition): string {
 export const pageQuery = z.strictObject({
   limit: z
     .string()
-    .regex(/^\d{1,3}$/, 'must be a whole number')
     .transform(Number)
-    .pipe(z.number().min(1).max(PAGE_LIMIT_MAX))
+    .refine(
+      (limit) => Number.isInteger(limit) && limit >= 1 && limit <= PAGE_LIMIT_MAX,
+      `must be a whole number from 1 to ${PAGE_LIMIT_MAX}`,
+    )
     .default(PAGE_LIMIT_DEFAULT),
   cursor: cursor.optional(),
 })

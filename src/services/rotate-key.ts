@@ -6,7 +6,15 @@ import { err, ok, type Result } from '../domain/result.ts'
 import type { Settings } from '../settings.ts'
 import { recordAudit, type Change } from './change.ts'
 import { evictingAfter } from './evict.ts'
-import { isLiveSecret, type Key, keyOf, type KeyPath, ownKey, selectKey } from './find-keys.ts'
+import {
+  isLiveSecret,
+  type Key,
+  keyOf,
+  type KeyPath,
+  ownKey,
+  selectKey,
+  statusOf,
+} from './find-keys.ts'
 
 /**
  * Gives a key a new secret. The old one lives on for the overlap, but never beyond its own end or
@@ -17,7 +25,12 @@ export async function rotateKey(
   path: KeyPath,
   overlapSeconds: number,
   settings: Settings,
-): Promise<Result<{ key: Key; secret: string }, 'not_found' | 'key_revoked' | 'overlap_running'>> {
+): Promise<
+  Result<
+    { key: Key; secret: string },
+    'not_found' | 'key_revoked' | 'key_expired' | 'overlap_running'
+  >
+> {
   const made = await makeSecret(settings.keyPrefix, settings.checkSecrets)
   const { deviceTokenSeconds: tokenSeconds } = settings
   const { isMinted, key } = await evictingAfter(
@@ -27,7 +40,15 @@ export async function rotateKey(
   )
   if (key === undefined) return err('not_found')
   if (isMinted) return ok({ key, secret: made.secret })
-  return err(key.revokedAt === null ? 'overlap_running' : 'key_revoked')
+  switch (statusOf(key, change.now)) {
+    case 'revoked':
+      return err('key_revoked')
+    case 'expired':
+      return err('key_expired')
+    case 'active':
+    case 'disabled':
+      return err('overlap_running')
+  }
 }
 
 type Overlap = { readonly overlapSeconds: number; readonly tokenSeconds: number }
@@ -48,6 +69,8 @@ async function replaceSecret(
   const mayMint = and(
     ownKey(path),
     isNull(apiKeys.revokedAt),
+    // A new secret of an expired key would be dead on arrival, and the old one gone.
+    or(isNull(apiKeys.expiresAt), gt(apiKeys.expiresAt, now)),
     overlapSeconds === 0
       ? undefined
       : sql`(select count(*) from ${keySecrets} where ${and(ofKey, isLiveSecret(now))}) < 2`,

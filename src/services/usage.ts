@@ -1,5 +1,5 @@
 import { waitUntil } from 'cloudflare:workers'
-import type { UsageCount, UsageInterval, UsageRow } from '../domain/usage.ts'
+import type { LastUse, UsageCount, UsageInterval, UsageRow } from '../domain/usage.ts'
 import { FLUSH_INTERVAL_MS, type UsageBuffer } from '../edge/usage-buffer.ts'
 import { type DeviceStates, reached } from './device-states.ts'
 
@@ -48,12 +48,12 @@ export async function readUsage(
 }
 
 /**
- * When each secret of a device was last used, to the minute, by its hash.
+ * When the secrets of a device were last used, to the minute, also those that have ended since.
  * @throws Unavailable when the object does not answer
  */
 export async function readLastUses(
   states: DeviceStates,
   deviceId: string,
-): Promise<Readonly<Record<string, number>>> {
+): Promise<readonly LastUse[]> {
   return await reached(states.getByName(deviceId).lastUses())
 }

@@ -11,6 +11,7 @@ import {
 import type { DeviceTokenClaims } from '../domain/device-token.ts'
 import { parsePresentedSecret } from '../domain/key-format.ts'
 import type { MeterDecision } from '../domain/meter.ts'
+import { verifierReach } from '../domain/scopes.ts'
 import type { Outcome } from '../domain/usage.ts'
 import { type IsolateState, isolateState } from '../edge/isolate-state.ts'
 import type { Settings } from '../settings.ts'
@@ -36,6 +37,8 @@ export type VerifyRequest = {
   readonly presented: string
   /** All of them must be covered. Literal scopes. */
   readonly scopes?: readonly string[]
+  /** Whether the credential must be a verifier's: one that may ask about others. */
+  readonly asVerifier?: boolean
   /** What a limited key is charged; 0 asks without spending. 1 unless said. */
   readonly cost?: number
   /** Skip the cache: the answer is D1's, or there is none. */
@@ -158,6 +161,11 @@ async function chargeLimits(
   const { states, settings, now, isolate } = world
   const { hash } = credential
   const ownerId = policy.owner.id
+  const { key, owner } = policy
+  if (request.asVerifier === true && verifierReach(key.scopes, owner.role) === undefined) {
+    count(world, policy, hash, 'insufficient_scope')
+    return { valid: false, denial: 'insufficient_scope', ownerId, policy, meter: null }
+  }
   const good = { valid: true, ownerId, policy, credential, meter: null, isMetered: true } as const
   if (!isLimited(policy.key.limits)) {
     count(world, policy, hash, 'allowed')
@@ -188,7 +196,7 @@ function count(
   countUsage(
     states,
     device.id,
-    { keyId: key.id, secretHash, outcome, count: 1 },
+    { keyId: key.id, secretHash, outcome, count: 1, at: now },
     now,
     isolate.usage,
   )

@@ -33,7 +33,6 @@ describe('PATCH /v1/devices/{id}', () => {
       enabled: true,
       created_at: TIME,
       updated_at: TIME,
-      last_used_at: null,
     })
     expect((await patch(user, device, { name: 'e\u0301after' })).body).toMatchObject({
       name: 'éafter',

@@ -1,9 +1,14 @@
 import type { HonoRequest } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import type { MeterPolicy } from '../../domain/meter.ts'
-import { isLiteralScope } from '../../domain/scopes.ts'
+import { isLiteralScope, VERIFY_OWN } from '../../domain/scopes.ts'
 import type { Caller } from '../../services/unknown-secrets.ts'
-import { type Verification, verifyKey, type VerifyWorld } from '../../services/verify.ts'
+import {
+  type Verification,
+  verifyKey,
+  type VerifyRequest,
+  type VerifyWorld,
+} from '../../services/verify.ts'
 import { clientIp } from '../client-ip.ts'
 import { readDeviceCredential } from '../credential.ts'
 import type { AppContext, AppEnv } from '../env.ts'
@@ -30,6 +35,8 @@ export type DeviceEnv = AppEnv & {
 export type RequireDeviceOptions = {
   /** Literal scopes, all of which the key must cover. */
   readonly scopes?: readonly string[]
+  /** The credential must be a verifier's: `keys:verify`, or an admin's `keys:verify-all`. */
+  readonly asVerifier?: boolean
   /** Also take the credential from the JSON body's `api_key`. Off unless asked for. */
   readonly body?: boolean
 }
@@ -45,7 +52,7 @@ export type RequireDeviceOptions = {
  * @throws TypeError when a scope is none that can be asked for
  */
 export function requireDevice(options: RequireDeviceOptions = {}) {
-  const { scopes = [], body: takesBody = false } = options
+  const { scopes = [], asVerifier = false, body: takesBody = false } = options
   const malformed = scopes.find((scope) => !isLiteralScope(scope))
   if (malformed !== undefined) throw new TypeError(`not a scope to ask for: ${malformed}`)
 
@@ -54,8 +61,8 @@ export function requireDevice(options: RequireDeviceOptions = {}) {
     const presented = readDeviceCredential(c.req.raw.headers, field)
     if (!presented.ok) return refusedCredential(c, presented.reason)
 
-    const verified = await verifyPresented(c, presented.value, scopes)
-    if (!verified.valid) return refused(c, verified, scopes)
+    const verified = await verifyPresented(c, presented.value, { scopes, asVerifier })
+    if (!verified.valid) return refused(c, verified, asVerifier ? [VERIFY_OWN] : scopes)
     const { device, key, owner } = verified.policy
     c.set('device', device)
     c.set('key', key)
@@ -81,13 +88,13 @@ export function refused(
 export async function verifyPresented(
   c: AppContext,
   presented: string,
-  scopes: readonly string[] = [],
+  asked: Pick<VerifyRequest, 'scopes' | 'asVerifier'> = {},
 ): Promise<Verification> {
-  const verified = await verifyKey(worldOf(c), { presented, scopes, caller: callerOf(c) })
+  const verified = await verifyKey(worldOf(c), { presented, ...asked, caller: callerOf(c) })
   c.var.log.deviceId = verified.policy?.device.id
   c.var.log.keyId = verified.policy?.key.id
   if (verified.policy !== null && verified.meter !== null) {
-    const headers = rateLimitHeaders(verified.policy.key.limits, verified.meter, c.var.now)
+    const headers = rateLimitHeaders(verified.policy.key.limits, verified.meter, Date.now())
     for (const [name, value] of Object.entries(headers)) c.header(name, value)
   }
   return verified
