@@ -60,6 +60,9 @@ const MALFORMED: Record<string, string[]> = {
   KEY_STALE_SECONDS: each(`${M} 0 3601`),
   D1_TIMEOUT_MS: each(`${M} 99 30001`),
   ACCEPT_IMPORTED_KEYS: each(`${M} on 1`),
+  DEVICE_TOKEN_SECONDS: each(`${M} 59 3601`),
+  DEVICE_TOKEN_AUDIENCES: each(`${M} https://b/#${M} urn:latchkey:users`),
+  REVOCATION_POLL_SECONDS: each(`${M} 0 61`),
   METER_TIMEOUT_MS: each(`${M} 49 30001`),
   LIMITER_FAILURE: each(`${M} fail`),
   USAGE: each(`${M} on`),
@@ -85,8 +88,18 @@ const MALFORMED: Record<string, string[]> = {
 
 describe('settings', () => {
   it.each([
-    [{ PUBLIC_URL: 'http://localhost:8787' }, { publicUrl: 'http://localhost:8787' }],
-    [{ PUBLIC_URL: 'https://a.example/' }, { publicUrl: 'https://a.example' }],
+    [
+      { PUBLIC_URL: 'http://localhost:8787' },
+      { publicUrl: 'http://localhost:8787', deviceTokenAudiences: ['http://localhost:8787'] },
+    ],
+    [
+      { PUBLIC_URL: 'https://a.example/' },
+      { publicUrl: 'https://a.example', deviceTokenAudiences: ['https://a.example'] },
+    ],
+    [
+      { DEVICE_TOKEN_AUDIENCES: 'https://b.example/x, urn:c' },
+      { deviceTokenAudiences: ['https://b.example/x', 'urn:c'] },
+    ],
     [{ REGISTRATION: 'closed' }, { registration: 'closed' }],
     [{ KEY_PREFIX: 'abcdefghijk2' }, { keyPrefix: 'abcdefghijk2' }],
     [{ KEY_CHECK: 'off' }, { keyCheck: 'off' }],
@@ -126,7 +139,8 @@ describe('settings', () => {
   it.each(Object.keys(MALFORMED))('%s must be set', (name) => {
     expect(refusal(name, undefined).message).toBe(`${name} is not set`)
     // An empty list of origins is how CORS is off.
-    if (name === 'CORS_ORIGINS') expect(loadSettings(envWith({ [name]: '' }))).toBeDefined()
+    if (['CORS_ORIGINS', 'DEVICE_TOKEN_AUDIENCES'].includes(name))
+      expect(loadSettings(envWith({ [name]: '' }))).toBeDefined()
     else expect(refusal(name, '').message).toBe(`${name} is not set`)
   })
 
