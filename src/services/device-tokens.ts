@@ -7,7 +7,6 @@ import {
   subjectsOfToken,
 } from '../domain/device-token.ts'
 import type { KeyPolicySnapshot, KeySnapshot } from '../domain/evaluate-key.ts'
-import { err, ok, type Result } from '../domain/result.ts'
 import type { IsolateState } from '../edge/isolate-state.ts'
 import type { Settings } from '../settings.ts'
 import { isLimited } from './charge.ts'
@@ -57,47 +56,56 @@ export async function issueDeviceToken(
   return { token, expiresIn: expiresAt - issuedAt, scopes: request.scopes }
 }
 
-/** A device token's claims, if it is genuine, not expired and none of its subjects has ended. */
+/** What is known of a genuine device token: what it claims, and whether it is over. */
+export type KnownToken = {
+  readonly claims: DeviceTokenClaims
+  readonly end: 'expired' | 'revoked' | null
+}
+
+export type TokenWorld = {
+  readonly database: D1Database
+  readonly settings: Settings
+  /** Milliseconds. */
+  readonly now: number
+  readonly isolate: IsolateState
+}
+
+/**
+ * A device token's claims, and whether it has expired or one of its subjects has ended; undefined:
+ * it is no token of ours.
+ * @throws Unavailable when the feed can't be read and what is known of it is too old
+ */
 export async function verifyDeviceToken(
   token: string,
-  world: {
-    readonly database: D1Database
-    readonly settings: Settings
-    readonly now: number
-    readonly isolate: IsolateState
-  },
+  world: TokenWorld,
   fresh: boolean,
-): Promise<Result<DeviceTokenClaims, 'not_ours' | 'expired' | 'revoked'>> {
+): Promise<KnownToken | undefined> {
   const { database, settings, now, isolate } = world
   const claims = await genuineClaims(token, world)
-  if (!claims.ok) return claims
-  if (now >= claims.value.expiresAt * 1000) return err('expired')
+  if (claims === undefined) return undefined
+  if (now >= claims.expiresAt * 1000) return { claims, end: 'expired' }
   const feed = await currentFeed({ database, feed: isolate.feed, settings, now }, fresh)
-  const { feedPosition } = claims.value
-  return feed.hasEnded(subjectsOfToken(claims.value), feedPosition) ? err('revoked') : claims
+  const hasEnded = feed.hasEnded(subjectsOfToken(claims), claims.feedPosition)
+  return { claims, end: hasEnded ? 'revoked' : null }
 }
 
 /** The signature is checked once an isolate; an unknown `kid` is refused without I/O. */
 async function genuineClaims(
   token: string,
-  {
-    settings,
-    now,
-    isolate,
-  }: { readonly settings: Settings; readonly now: number; readonly isolate: IsolateState },
-): Promise<Result<DeviceTokenClaims, 'not_ours' | 'expired'>> {
+  { settings, now, isolate }: TokenWorld,
+): Promise<DeviceTokenClaims | undefined> {
   const hash = await sha256(token)
   const known = isolate.tokens.get(hash)
-  if (known !== undefined) return ok(known)
+  if (known !== undefined) return known
   const expected = {
     ring: settings.signingKeys,
     issuer: settings.publicUrl,
     audiences: settings.deviceTokenAudiences,
+    allowExpired: true,
   }
   const verified = await verifyToken(token, expected, now)
-  if (!verified.ok) return err(verified.reason === 'expired' ? 'expired' : 'not_ours')
-  const claims = decodeClaims(verified.value)
-  if (!claims.ok) return err('not_ours')
+  const claims = verified.ok ? decodeClaims(verified.value) : verified
+  if (!claims.ok) return undefined
   isolate.tokens.keep(hash, claims.value)
-  return claims
+  return claims.value
 }

@@ -1,17 +1,8 @@
 import { type DeviceTokenClaims, isTokenShaped } from '../domain/device-token.ts'
 import { evaluateKey, type KeyPolicySnapshot, type KeySnapshot } from '../domain/evaluate-key.ts'
 import { coversScopes } from '../domain/scopes.ts'
-import type { IsolateState } from '../edge/isolate-state.ts'
-import type { Settings } from '../settings.ts'
-import { verifyDeviceToken } from './device-tokens.ts'
+import { type TokenWorld, verifyDeviceToken } from './device-tokens.ts'
 import { findSnapshot } from './find-snapshot.ts'
-
-export type TokenWorld = {
-  readonly database: D1Database
-  readonly settings: Settings
-  readonly now: number
-  readonly isolate: IsolateState
-}
 
 export type TokenRequest = {
   readonly presented: string
@@ -29,7 +20,7 @@ export type EvaluatedToken =
       readonly denial: null
     }
   | {
-      readonly claims: DeviceTokenClaims | null
+      readonly claims: DeviceTokenClaims
       readonly policy: KeyPolicySnapshot | null
       readonly denial: 'revoked' | 'expired' | 'disabled' | 'insufficient_scope'
     }
@@ -43,13 +34,11 @@ export async function evaluateToken(
   { presented, scopes, fresh, audience }: TokenRequest,
 ): Promise<EvaluatedToken | undefined> {
   if (!isTokenShaped(presented)) return undefined
-  const verified = await verifyDeviceToken(presented, world, fresh)
-  if (!verified.ok) {
-    if (verified.reason === 'not_ours') return undefined
-    return { claims: null, policy: null, denial: verified.reason }
-  }
-  const claims = verified.value
+  const known = await verifyDeviceToken(presented, world, fresh)
+  if (known === undefined) return undefined
+  const { claims, end } = known
   if (audience !== undefined && audience !== claims.audience) return undefined
+  if (end !== null) return { claims, policy: policyOf(claims), denial: end }
   if (claims.isMetered) return await evaluateMetered(world, claims, scopes, fresh)
   const policy = policyOf(claims)
   if (!coversScopes(claims.scopes, scopes)) return { claims, policy, denial: 'insufficient_scope' }

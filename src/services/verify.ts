@@ -141,10 +141,10 @@ async function verifyToken(
   request: VerifyRequest,
   { claims, policy, denial }: EvaluatedToken,
 ): Promise<Verification> {
-  const ownerId = claims?.ownerId ?? null
+  const { ownerId } = claims
   if (request.ownerId !== undefined && request.ownerId !== ownerId) return MADE_UP
   if (denial !== null) {
-    if (claims !== null && policy !== null) count(world, policy, claims.secretHash, denial)
+    if (policy !== null) count(world, policy, claims.secretHash, denial)
     return { valid: false, denial, ownerId, policy, meter: null }
   }
   const credential = { kind: 'token', hash: claims.secretHash, claims } as const
