@@ -1,4 +1,4 @@
-type OutageEvent = 'serving-stale-key' | 'rpc-unavailable'
+type OutageEvent = 'serving-stale-key' | 'rpc-unavailable' | 'forward-auth-misconfigured'
 
 type Noted = { count: number; loggedSecond: number }
 

@@ -77,13 +77,16 @@ export function refused(
 /**
  * Verifies what this request's own caller presents. Notes for the log whose it is, and puts on the
  * response how its limits stand.
+ * @param ownerId only this owner's devices exist; not given: everyone's do
  */
 export async function verifyPresented(
   c: AppContext,
   presented: string,
   scopes: readonly string[] = [],
+  ownerId?: string,
 ): Promise<Verification> {
-  const verified = await verifyKey(worldOf(c), { presented, scopes, caller: callerOf(c) })
+  const request = { presented, scopes, ownerId, caller: callerOf(c) }
+  const verified = await verifyKey(worldOf(c), request)
   c.var.log.deviceId = verified.policy?.device.id
   c.var.log.keyId = verified.policy?.key.id
   if (verified.policy !== null && verified.meter !== null) {
