@@ -13,6 +13,7 @@ import { classic } from './routes/classic.ts'
 import { auditEvents } from './routes/audit-events.ts'
 import { device } from './routes/device.ts'
 import { devices } from './routes/devices.ts'
+import { forwardAuth } from './routes/forward-auth.ts'
 import { keys } from './routes/keys.ts'
 import { oauth } from './routes/oauth.ts'
 import { sessions } from './routes/sessions.ts'
@@ -28,6 +29,8 @@ const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
 export const app = factory
   .createApp()
   .use(requestContext)
+  // Before what would answer a preflight in its stead, or refuse a body that it never reads.
+  .route('/', forwardAuth)
   .use(crossOrigin)
   .use(classicErrors)
   .use(bodyBound)

@@ -66,6 +66,13 @@ export const PROBLEMS = {
     title: 'The current password is wrong',
     meaning: 'This change asks for the current password, and what was sent is not it.',
   },
+  'misconfigured-proxy': {
+    status: 403,
+    title: 'The proxy asks for what cannot be checked',
+    meaning:
+      'The URL under which a proxy calls /v1/forward-auth has a parameter that is unknown or ' +
+      'malformed; `detail` says which. Nobody passes until its configuration is corrected.',
+  },
   'registration-closed': {
     status: 403,
     title: 'Registration is closed',

@@ -1,4 +1,8 @@
-type OutageEvent = 'serving-stale-key' | 'serving-stale-feed' | 'rpc-unavailable'
+type OutageEvent =
+  | 'serving-stale-key'
+  | 'serving-stale-feed'
+  | 'rpc-unavailable'
+  | 'forward-auth-misconfigured'
 
 type Noted = { count: number; loggedSecond: number }
 

@@ -76,6 +76,7 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
     credential: 'device secret',
     body: { api_key: 'made-up', scopes: ['telemetry:write'], fresh: true },
   },
+  'ALL /v1/forward-auth': { credential: 'device secret' },
   'GET /v1/device': { credential: 'device secret' },
   'POST /v1/device/check-ins': { credential: 'device secret', body: { report: { ok: true } } },
 
@@ -104,10 +105,13 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
   'GET /problems/:code': { credential: 'none', params: { code: 'problem code' } },
 }
 
+/** The paths that take every method. */
+const FOR_ALL_METHODS: ReadonlySet<string> = new Set(['/device/check-in', '/v1/forward-auth'])
+
 /** The application's routes as rows are named. Of those for all methods, middleware is none. */
 export function routesOfApp(): string[] {
   const handled = app.routes.filter(
-    ({ method, path }) => method !== 'ALL' || path === '/device/check-in',
+    ({ method, path }) => method !== 'ALL' || FOR_ALL_METHODS.has(path),
   )
   return [...new Set(handled.map(({ method, path }) => `${method} ${path}`))]
 }

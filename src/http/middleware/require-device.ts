@@ -84,11 +84,12 @@ export function refused(
 /**
  * Verifies what this request's own caller presents. Notes for the log whose it is, and puts on the
  * response how its limits stand.
+ * @param ownerId only this owner's devices exist; not given: everyone's do
  */
 export async function verifyPresented(
   c: AppContext,
   presented: string,
-  asked: Pick<VerifyRequest, 'scopes' | 'asVerifier'> = {},
+  asked: Pick<VerifyRequest, 'scopes' | 'asVerifier' | 'ownerId'> = {},
 ): Promise<Verification> {
   const verified = await verifyKey(worldOf(c), { presented, ...asked, caller: callerOf(c) })
   c.var.log.deviceId = verified.policy?.device.id

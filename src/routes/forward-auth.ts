@@ -1,0 +1,75 @@
+import { PROBLEMS } from '../domain/problems.ts'
+import { err, ok, type Result } from '../domain/result.ts'
+import { isLiteralScope, SCOPES_MAX } from '../domain/scopes.ts'
+import { readDeviceCredential } from '../http/credential.ts'
+import { factory } from '../http/env.ts'
+import { refused, verifyPresented } from '../http/middleware/require-device.ts'
+import { problem, refusedCredential } from '../http/problem.ts'
+import { noteOutage } from '../services/outage-log.ts'
+import type { Verification } from '../services/verify.ts'
+
+/** What stands in a header that has nothing to say: some proxies drop an empty one. */
+const NOTHING = '-'
+
+const OWNER_ID = /^user_[0-9a-z]{26}$/
+
+/**
+ * A proxy asks: may this request pass? nginx, Caddy and Traefik send its headers, with a method of
+ * their choosing and without its body, and pass on what the 204 says of the device. Proxies make
+ * 500 of most statuses, so what elsewhere is a 400 is a 401 or a 403 here.
+ */
+export const forwardAuth = factory.createApp().all('/v1/forward-auth', async (c) => {
+  // The fault is the operator's, in the URL that the proxy calls. Nobody passes until it is mended.
+  const asked = readAsked(new URL(c.req.url).searchParams)
+  if (!asked.ok) {
+    noteOutage('forward-auth-misconfigured', c.var.now)
+    return problem(c, 'misconfigured-proxy', { detail: asked.reason })
+  }
+  const presented = readDeviceCredential(c.req.raw.headers)
+  if (!presented.ok) {
+    if (presented.reason !== 'several') return refusedCredential(c, presented.reason)
+    return problem(c, 'invalid-credential', { detail: PROBLEMS['several-credentials'].meaning })
+  }
+
+  const { scopes, ownerId } = asked.value
+  const verified = await verifyPresented(c, presented.value, { scopes, ownerId })
+  if (!verified.valid) return refused(c, verified, scopes)
+  return c.body(null, 204, identityHeaders(verified))
+})
+
+type Asked = { readonly scopes: readonly string[]; readonly ownerId: string | undefined }
+
+/** What the proxy's operator wants of a device, or what is wrong with how that is asked. */
+function readAsked(query: URLSearchParams): Result<Asked, string> {
+  const scopes: string[] = []
+  let ownerId: string | undefined
+  for (const [name, value] of query) {
+    if (name === 'scope') {
+      if (!isLiteralScope(value)) return err('A `scope` in the URL is not a scope without `*`.')
+      scopes.push(value)
+    } else if (name === 'owner') {
+      if (ownerId !== undefined) return err('The URL names more than one `owner`.')
+      if (!OWNER_ID.test(value)) return err('The `owner` in the URL is not the id of a user.')
+      ownerId = value
+    } else {
+      return err('The URL takes `scope` and `owner` and no other parameter.')
+    }
+  }
+  if (scopes.length > SCOPES_MAX) return err(`The URL names more than ${SCOPES_MAX} scopes.`)
+  return ok({ scopes, ownerId })
+}
+
+/** Always all five: a proxy that is to copy one that is missing may keep the client's own. */
+function identityHeaders({
+  ownerId,
+  policy: { device, key },
+}: Extract<Verification, { valid: true }>): Record<string, string> {
+  return {
+    'X-Device-Id': device.id,
+    // Names are Unicode, header values are not.
+    'X-Device-Name': encodeURIComponent(device.name),
+    'X-Owner-Id': ownerId,
+    'X-Key-Id': key.id,
+    'X-Device-Scopes': key.scopes.join(' ') || NOTHING,
+  }
+}
