@@ -100,7 +100,7 @@ async function grantClientCredentials(c: AppContext, form: Form): Promise<Respon
   const [defaultAudience] = settings.deviceTokenAudiences
   const audience = form.get('resource') ?? defaultAudience
   if (!settings.deviceTokenAudiences.includes(audience)) {
-    return oauthError(c, 400, 'invalid_target', 'the resource is none of this deployment’s')
+    return oauthError(c, 400, 'invalid_target', "the resource is none of this deployment's")
   }
   const request = { secretHash: credential.hash, scopes, audience }
   const { snapshot } = credential
@@ -143,5 +143,5 @@ async function verifierPolicy(c: AppContext, form: Form): Promise<Response | Cli
     if (verified.valid) return verified.policy
   }
   const challenge = { 'WWW-Authenticate': 'Bearer realm="latchkey"' }
-  return oauthError(c, 401, 'invalid_client', 'a verifier’s credential is needed', challenge)
+  return oauthError(c, 401, 'invalid_client', "a verifier's credential is needed", challenge)
 }
