@@ -24,7 +24,7 @@ const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i
 
 /**
  * Answers in OAuth's own format (RFC 6749 §5.2), which its clients parse; not as a problem.
- * @param description visible ASCII but for `"` and `\\`: the RFC allows nothing else
+ * @param description visible ASCII but for `"` and `\`: the RFC allows nothing else
  */
 export function oauthError(
   c: AppContext,
