@@ -65,16 +65,21 @@ export function overLimit(
 ): Response {
   noteDenial(c, denial)
   const reading = denial === 'rate_limited' ? decision.rateLimit : decision.quota
-  const { now } = c.var
-  const wait = decision.retryAt === null ? NEVER_SECONDS : secondsUntil(decision.retryAt, now)
   return problem(c, problemOfDenial(denial), {
-    headers: { 'Retry-After': String(Math.max(1, wait)) },
+    headers: { 'Retry-After': retryAfter(decision, c.var.now) },
     members: {
       limit: reading?.limit,
       remaining: reading?.remaining,
       reset_at: reading?.resetAt ? new Date(reading.resetAt).toISOString() : null,
     },
   })
+}
+
+/** `Retry-After` for who is over a limit; null: over the one on unknown secrets. */
+export function retryAfter(decision: MeterDecision | null, now: number): string {
+  if (decision === null) return String(LIMIT_WINDOW_SECONDS)
+  const { retryAt } = decision
+  return String(retryAt === null ? NEVER_SECONDS : Math.max(1, secondsUntil(retryAt, now)))
 }
 
 /** Notes for the log that a credential was refused: one that was made up is only counted. */

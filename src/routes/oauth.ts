@@ -3,6 +3,7 @@ import { readDeviceCredential } from '../http/credential.ts'
 import { type AppContext, factory } from '../http/env.ts'
 import { callerOf, verifyPresented, worldOf } from '../http/middleware/require-device.ts'
 import { type Form, oauthError, readForm } from '../http/oauth.ts'
+import { noteDenial, retryAfter } from '../http/problem.ts'
 import { authenticateClient, type Client } from '../http/middleware/authenticate-client.ts'
 import { issueDeviceToken } from '../services/device-tokens.ts'
 import { endSecret } from '../services/end-secret.ts'
@@ -79,7 +80,7 @@ export const oauth = factory
         grant_types_supported: ['client_credentials'],
         response_types_supported: [],
         token_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
-        introspection_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+        introspection_endpoint_auth_methods_supported: [...CLIENT_AUTHENTICATION, 'Bearer'],
         revocation_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
       },
       200,
@@ -100,7 +101,7 @@ async function grantClientCredentials(c: AppContext, form: Form): Promise<Respon
   const [defaultAudience] = settings.deviceTokenAudiences
   const audience = form.get('resource') ?? defaultAudience
   if (!settings.deviceTokenAudiences.includes(audience)) {
-    return oauthError(c, 400, 'invalid_target', 'the resource is none of this deployment’s')
+    return oauthError(c, 400, 'invalid_target', "the resource is none of this deployment's")
   }
   const request = { secretHash: credential.hash, scopes, audience }
   const { snapshot } = credential
@@ -126,7 +127,9 @@ async function authenticateVerifier(
   if (policy instanceof Response) return policy
   const reach = verifierReach(policy.key.scopes, policy.owner.role)
   if (reach === undefined) {
-    return oauthError(c, 403, 'insufficient_scope', `the key does not hold ${VERIFY_OWN}`)
+    const challenge = `Bearer realm="latchkey", error="insufficient_scope", scope="${VERIFY_OWN}"`
+    const headers = { 'WWW-Authenticate': challenge }
+    return oauthError(c, 403, 'insufficient_scope', `the key does not hold ${VERIFY_OWN}`, headers)
   }
   return { ownerId: reach === 'own' ? policy.owner.id : undefined }
 }
@@ -138,10 +141,25 @@ async function verifierPolicy(c: AppContext, form: Form): Promise<Response | Cli
     return client instanceof Response ? client : client.policy
   }
   const presented = readDeviceCredential(c.req.raw.headers)
-  if (presented.ok) {
-    const verified = await verifyPresented(c, presented.value)
-    if (verified.valid) return verified.policy
+  if (!presented.ok) {
+    if (presented.reason === 'several') {
+      return oauthError(c, 400, 'invalid_request', 'more than one credential')
+    }
+    return noVerifier(c, presented.reason === 'missing' ? '' : ', error="invalid_token"')
   }
-  const challenge = { 'WWW-Authenticate': 'Bearer realm="latchkey"' }
-  return oauthError(c, 401, 'invalid_client', 'a verifier’s credential is needed', challenge)
+  const verified = await verifyPresented(c, presented.value)
+  if (verified.valid) return verified.policy
+  const { denial, meter } = verified
+  noteDenial(c, denial)
+  if (denial !== 'rate_limited' && denial !== 'quota_exceeded') {
+    return noVerifier(c, ', error="invalid_token"')
+  }
+  const wait = { 'Retry-After': retryAfter(meter, c.var.now) }
+  return oauthError(c, 429, 'slow_down', 'the verifier itself is over a limit', wait)
+}
+
+/** @param fault RFC 6750 §3.1: nothing where no token was presented */
+function noVerifier(c: AppContext, fault: string): Response {
+  const challenge = { 'WWW-Authenticate': `Bearer realm="latchkey"${fault}` }
+  return oauthError(c, 401, 'invalid_client', "a verifier's credential is needed", challenge)
 }

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { call } from '../support/client.ts'
 import { expectProblem } from '../support/expectations.ts'
 import { makeDevice, makeUser, setCheapPassword } from '../support/fixtures.ts'
+import { basic, expectOAuthError } from '../support/oauth.ts'
 import { pathOf, routesFor } from '../support/route-table.ts'
 
 const JSON_TYPE = { 'Content-Type': 'application/json' }
@@ -127,6 +128,16 @@ describe('a body', () => {
       { token, body },
     )
     expectProblem(answer, 400, 'invalid-request', ['/zeta', '/a~1b'])
+  })
+
+  it.each(routesFor('client'))('that is no form: 400 in OAuth’s words at $name', async (route) => {
+    const { id, secret } = await makeDevice(await makeUser())
+    const raw = new URLSearchParams(route.form).toString()
+    for (const type of ['', 'text/plain', 'application/json', 'multipart/form-data; boundary=x']) {
+      const headers = { ...basic(id, secret), 'Content-Type': type }
+      const answer = await call('POST', route.pattern, { raw, headers })
+      expectOAuthError(answer, 400, 'invalid_request')
+    }
   })
 
   it.each(['application/json; charset=utf-8', 'application/vnd.api+json'])(

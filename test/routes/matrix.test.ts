@@ -8,6 +8,7 @@ import {
 import { type Answer, call } from '../support/client.ts'
 import { expectProblem, withoutInstance } from '../support/expectations.ts'
 import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { basic, expectOAuthError, isOAuthError, postForm } from '../support/oauth.ts'
 import {
   type NamedRoute,
   type ParamKind,
@@ -102,6 +103,26 @@ describe("a device's route takes nothing but a good secret", () => {
         label,
         status: 403,
         body: { message: 'The provided API key is not valid' },
+      })
+    }
+    expect(await dumpDatabase()).toBe(before)
+  })
+})
+
+describe('an OAuth route takes nothing but a good client', () => {
+  it.each(routesFor('client'))('$name', async (route) => {
+    const before = await dumpDatabase()
+    for (const { label, headers } of deviceSecrets) {
+      const secret = headers['Authorization']?.replace(/^Bearer /, '') ?? ''
+      const asClient = basic(ids.own.device, secret)
+      const answer = await postForm(route.pattern, route.form ?? {}, asClient)
+      expect({ label, isRefused: answer.status === 401 }).toEqual({ label, isRefused: true })
+      expectOAuthError(answer, 401, 'invalid_client')
+      const asBearer = await postForm(route.pattern, route.form ?? {}, headers)
+      expect({ label, status: asBearer.status, isShaped: isOAuthError(asBearer) }).toEqual({
+        label,
+        status: 401,
+        isShaped: true,
       })
     }
     expect(await dumpDatabase()).toBe(before)

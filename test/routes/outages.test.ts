@@ -17,10 +17,15 @@ import {
   type TestDevice,
   type TestUser,
 } from '../support/fixtures.ts'
+import { basic, postForm } from '../support/oauth.ts'
 import { type NamedRoute, pathOf, routesFor } from '../support/route-table.ts'
 
 /** What needs no database. */
-const WITHOUT_D1 = new Set(['GET /problems/:code'])
+const WITHOUT_D1 = new Set([
+  'GET /problems/:code',
+  'GET /.well-known/jwks.json',
+  'GET /.well-known/oauth-authorization-server',
+])
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -32,6 +37,9 @@ async function callWell(
   { user, device }: { readonly user: TestUser; readonly device: TestDevice },
   environment: Env,
 ): Promise<Answer> {
+  if (route.form !== undefined) {
+    return await postForm(route.pattern, route.form, basic(device.id, device.secret), environment)
+  }
   const ids = {
     session: user.sessionId,
     device: device.id,

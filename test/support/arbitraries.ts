@@ -114,6 +114,46 @@ export function bodiesFor(good: Readonly<Record<string, unknown>>): fc.Arbitrary
     .map(({ raw, type }) => ({ raw, headers: { 'Content-Type': type } }))
 }
 
+const PARAMETERS = [
+  'grant_type',
+  'scope',
+  'resource',
+  'token',
+  'token_type_hint',
+  'client_id',
+  'client_secret',
+  'device_code',
+  '__proto__',
+  '',
+]
+
+/** Forms of every kind for a route that takes the good one: changed, repeated, left out, no form. */
+export function formsFor(good: Readonly<Record<string, string>>): fc.Arbitrary<Sent> {
+  const added = fc.tuple(
+    fc.constantFrom(...PARAMETERS, ...Object.keys(good)),
+    fc.oneof(anyText, fc.constantFrom('', 'a:b', '*', 'keys:verify', 'https://x.example#y')),
+  )
+  const form = fc
+    .record({
+      kept: fc.oneof(
+        { weight: 3, arbitrary: fc.constant(Object.entries(good)) },
+        fc.subarray(Object.entries(good)),
+      ),
+      added: fc.array(added, { maxLength: 3 }),
+    })
+    .map(({ kept, added }) =>
+      [...kept, ...added].map(([name, text]) => `${encode(name)}=${encode(text)}`).join('&'),
+    )
+  const raw = fc.oneof({ weight: 6, arbitrary: form }, anyText, fc.json(), fc.constant('&=&%'))
+  const type = fc.oneof(
+    { weight: 8, arbitrary: fc.constant('application/x-www-form-urlencoded') },
+    mediaType,
+  )
+  return fc
+    .record({ raw, type })
+    .map(({ raw, type }) => ({ raw, headers: { 'Content-Type': type } }))
+}
+
 /** Query strings: the parameters that routes read, with values good and bad, and others. */
 export const queries: fc.Arbitrary<string> = fc
   .array(

@@ -4,13 +4,15 @@ import { app } from '../../src/app.ts'
 export type ParamKind = 'session' | 'device' | 'key' | 'problem code'
 
 export type RouteRow = {
-  /** What the route asks for. `body field` is the classic `api_key`. */
-  readonly credential: 'none' | 'access token' | 'device secret' | 'body field'
+  /** What the route asks for. `body field` is the classic `api_key`; `client`, an OAuth client. */
+  readonly credential: 'none' | 'access token' | 'device secret' | 'body field' | 'client'
   /** Errors are `{"message"}` and not problem documents. */
   readonly classic?: true
   readonly params?: Readonly<Record<string, ParamKind>>
   /** A body that the route takes, for the routes that read one. */
   readonly body?: Readonly<Record<string, unknown>>
+  /** A form that the route takes: it speaks OAuth, and its errors are those of RFC 6749 §5.2. */
+  readonly form?: Readonly<Record<string, string>>
 }
 
 const KEY = { id: 'device', key_id: 'key' } as const
@@ -79,6 +81,12 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
   'ALL /v1/forward-auth': { credential: 'device secret' },
   'GET /v1/device': { credential: 'device secret' },
   'POST /v1/device/check-ins': { credential: 'device secret', body: { report: { ok: true } } },
+
+  'POST /oauth/token': { credential: 'client', form: { grant_type: 'client_credentials' } },
+  'POST /oauth/introspect': { credential: 'client', form: { token: 'made-up' } },
+  'POST /oauth/revoke': { credential: 'client', form: { token: 'made-up' } },
+  'GET /.well-known/jwks.json': { credential: 'none' },
+  'GET /.well-known/oauth-authorization-server': { credential: 'none' },
 
   'POST /register': {
     credential: 'none',
