@@ -40,7 +40,7 @@ export class DeviceState extends DurableObject<Env> {
   async charge(deviceId: string, request: ChargeRequest): Promise<Charge> {
     const now = Date.now()
     const decision = this.#open().charge(request, now)
-    if (request.counts) await this.#publishLater(deviceId, now)
+    if (request.counts) await this.#wakeLater(deviceId, now, decision.refusedBy === null)
     const { retryAt } = decision
     return { ...decision, retryInMs: retryAt === null ? null : retryAt - now }
   }
@@ -52,7 +52,8 @@ export class DeviceState extends DurableObject<Env> {
     // Their time is the counting isolate's, which may be a little ahead.
     const past = counts.map((counted) => ({ ...counted, at: Math.min(counted.at, now) }))
     addUsage(this.ctx.storage.sql, past)
-    await this.#publishLater(deviceId, now)
+    const isUse = counts.some(({ outcome }) => outcome === 'allowed')
+    await this.#wakeLater(deviceId, now, isUse)
   }
 
   usage(interval: UsageInterval, from: number, to: number): UsageRow[] {
@@ -113,14 +114,17 @@ export class DeviceState extends DurableObject<Env> {
   }
 
   /**
-   * Sees to it that the alarm runs once on a day on which the device is used: within an hour, at a
-   * random time, so that a fleet that wakes at once does not reach D1 at once.
+   * Sees to it that the alarm runs once on a day on which the device is used, and once on one on
+   * which it is only refused: within an hour, at a random time, so that a fleet that wakes at once
+   * does not reach D1 at once.
    */
-  async #publishLater(deviceId: string, now: number): Promise<void> {
+  async #wakeLater(deviceId: string, now: number, isUse: boolean): Promise<void> {
     const day = periodStart('day', now)
-    if (this.#fact('scheduled_day') === day) return
+    if (this.#fact('woken_for_use') === day) return
+    const reason = isUse ? 'woken_for_use' : 'woken_for_refusal'
+    if (this.#fact(reason) === day) return
     this.#setFact('device_id', deviceId)
-    this.#setFact('scheduled_day', day)
+    this.#setFact(reason, day)
     await this.ctx.storage.setAlarm(now + Math.floor(Math.random() * HOUR_MS))
   }
 

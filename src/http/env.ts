@@ -19,6 +19,8 @@ export type AppEnv = {
     /** The one time of this request, in milliseconds. */
     now: number
     log: RequestLog
+    /** What the response will carry, whatever makes it, unless it says otherwise itself. */
+    headers: Record<string, string>
   }
 }
 

@@ -30,6 +30,9 @@ async function hold({ keyId }: TestDevice, scopes: readonly string[]): Promise<v
   await execute('update api_keys set scopes = ? where id = ?', JSON.stringify(scopes), keyId)
 }
 
+const kidOf = (token: string): unknown =>
+  JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
+
 describe('RFC 6749 §3.3: the scope of a token', () => {
   it.each([
     ['config:read'],
@@ -183,8 +186,6 @@ describe('a rotation of the key ring', () => {
     const rotated = { ...env, SIGNING_KEYS: JSON.stringify({ keys: [next, old] }) }
     const before = await fetchToken(device)
     const after = await fetchToken(device, {}, rotated)
-    const kidOf = (token: string): unknown =>
-      JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
     expect([kidOf(before), kidOf(after)]).toEqual([ownKid(), 'next'])
 
     const isolate = makeIsolate(Date.now(), loadSettings(rotated))

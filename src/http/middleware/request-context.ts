@@ -1,6 +1,9 @@
 import { loadSettings } from '../../settings.ts'
-import { factory } from '../env.ts'
+import { type AppContext, factory } from '../env.ts'
 import { logRequest } from '../log.ts'
+
+const SAFETY = { 'X-Content-Type-Options': 'nosniff' }
+const HSTS = 'max-age=31536000'
 
 const REQUEST_ID = /^[A-Za-z0-9_-]{8,64}$/
 
@@ -16,15 +19,22 @@ export const requestContext = factory.createMiddleware(async function requestCon
   c.set('now', now)
   c.set('requestId', requestId)
   c.set('log', {})
-  c.header('X-Request-Id', requestId)
-  c.header('X-Content-Type-Options', 'nosniff')
   // What is public and static says so itself.
-  c.header('Cache-Control', 'no-store')
+  const headers = { ...SAFETY, 'X-Request-Id': requestId, 'Cache-Control': 'no-store' }
+  c.set('headers', headers)
+  carryHeaders(c, headers)
   const settings = loadSettings(c.env)
   c.set('settings', settings)
-  if (settings.publicUrl.startsWith('https:')) {
-    c.header('Strict-Transport-Security', 'max-age=31536000')
-  }
+  if (settings.publicUrl.startsWith('https:')) c.var.headers['Strict-Transport-Security'] = HSTS
   await next()
+  // A route may have answered with a Response of its own making, which knows nothing of them.
+  for (const name of Object.keys(c.var.headers)) {
+    if (c.res.headers.has(name)) delete c.var.headers[name]
+  }
+  carryHeaders(c, c.var.headers)
   logRequest(c, Date.now() - now)
 })
+
+function carryHeaders(c: AppContext, headers: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(headers)) c.header(name, value)
+}

@@ -95,8 +95,10 @@ export async function verifyPresented(
   c.var.log.deviceId = verified.policy?.device.id
   c.var.log.keyId = verified.policy?.key.id
   if (verified.policy !== null && verified.meter !== null) {
-    const headers = rateLimitHeaders(verified.policy.key.limits, verified.meter, Date.now())
-    for (const [name, value] of Object.entries(headers)) c.header(name, value)
+    Object.assign(
+      c.var.headers,
+      rateLimitHeaders(verified.policy.key.limits, verified.meter, Date.now()),
+    )
   }
   return verified
 }

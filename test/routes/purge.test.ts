@@ -1,0 +1,189 @@
+import { env } from 'cloudflare:workers'
+import { createScheduledController, evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { newId } from '../../src/crypto/ids.ts'
+import worker from '../../src/index.ts'
+import { runScheduled } from '../../src/scheduled.ts'
+import { emptyDeletedDevices } from '../../src/services/purge.ts'
+import { call } from '../support/client.ts'
+import { makeUser, PASSWORD, setCheapPassword, type TestUser } from '../support/fixtures.ts'
+import { makeIsolate } from '../support/isolates.ts'
+import {
+  chargeOf,
+  fail,
+  makeLimitedDevice,
+  setClock,
+  stateOf,
+  watchStates,
+} from '../support/limits.ts'
+import { countRows, execute, rowsOf } from '../support/rows.ts'
+import { flush } from '../support/usage.ts'
+
+const STALE_MS = 300_000
+/** KEY_STALE_SECONDS and a minute for work after responses. */
+const DUE_MS = STALE_MS + 60_000
+
+const QUOTA = { limit: 5, period: 'total' } as const
+
+/** A device whose object holds all that an object can hold. */
+async function makeBusyDevice(user: TestUser) {
+  const device = await makeLimitedDevice(user, { quota: QUOTA })
+  const body = { report: { ok: true } }
+  await call('POST', '/v1/device/check-ins', { token: device.secret, body })
+  const isolate = makeIsolate(Date.now())
+  await isolate.codeOf(device.secret)
+  await isolate.codeOf(device.secret, { scopes: ['a'] })
+  await flush(isolate)
+  // What a limited key has counted goes to the other tables when it is read.
+  await stateOf(device).lastUses()
+  return device
+}
+
+/** The tables of an object's storage that hold rows, and whether an alarm is set. */
+async function contentsOf(device: { readonly id: string }) {
+  return await runInDurableObject(stateOf(device), async (_, { storage }) => {
+    const tables = storage.sql
+      .exec<{ name: string }>(
+        `select name from sqlite_master where type = 'table' and name not like '\\_cf%' escape '\\'
+           order by name`,
+      )
+      .toArray()
+      .map(({ name }) => name)
+    const filled = tables.filter(
+      (name) => storage.sql.exec(`select 1 from ${name} limit 1`).toArray().length > 0,
+    )
+    return { filled, hasAlarm: (await storage.getAlarm()) !== null }
+  })
+}
+
+const EVERYTHING = {
+  filled: ['check_in', 'facts', 'last_used', 'meters', 'usage_days', 'usage_hours'],
+  hasAlarm: true,
+}
+const NOTHING = { filled: [], hasAlarm: false }
+
+const deletedAt = async (id: string) => {
+  const [row] = await rowsOf('select at from purges where device_id = ?', id)
+  return Number(row?.['at'])
+}
+
+const purge = async (now: number, states = env.DEVICE_STATE) =>
+  await emptyDeletedDevices(env.DB, states, STALE_MS, now)
+
+afterEach(async () => {
+  vi.useRealTimers()
+  vi.restoreAllMocks()
+  await execute('delete from purges')
+})
+
+describe('the object of a deleted device', () => {
+  it('is emptied when nobody can speak for it any more, and not earlier', async () => {
+    const user = await makeUser()
+    const device = await makeBusyDevice(user)
+    const bystander = await makeBusyDevice(user)
+    await call('DELETE', `/v1/devices/${device.id}`, { token: user.token })
+    const at = await deletedAt(device.id)
+    expect(await purge(at + DUE_MS)).toBe(0)
+    expect(await contentsOf(device)).toEqual(EVERYTHING)
+    expect(await purge(at + DUE_MS + 1)).toBe(1)
+    expect(await contentsOf(device)).toEqual(NOTHING)
+    expect(await countRows('purges', 'device_id = ?', device.id)).toBe(0)
+    expect(await purge(at + DUE_MS + 1)).toBe(0)
+    expect(await contentsOf(bystander)).toEqual(EVERYTHING)
+  })
+
+  it('answers as a new one does afterwards, alive or evicted', async () => {
+    const user = await makeUser()
+    for (const isEvicted of [false, true]) {
+      const device = await makeBusyDevice(user)
+      await call('DELETE', `/v1/devices/${device.id}`, { token: user.token })
+      await purge((await deletedAt(device.id)) + DUE_MS + 1)
+      if (isEvicted) await evictDurableObject(stateOf(device))
+      const stub = stateOf(device)
+      expect(await stub.lastCheckIn()).toBeUndefined()
+      expect(await stub.usage('hour', 0, Date.now() + 1)).toEqual([])
+      expect(await stub.lastUses()).toEqual([])
+      const request = chargeOf({ quota: QUOTA }, { keyId: device.keyId, counts: true })
+      expect(await stub.charge(device.id, request)).toMatchObject({ quota: { remaining: 4 } })
+      expect(await stub.checkIn(null)).toMatchObject({ receivedAt: expect.any(Number) })
+    }
+  })
+
+  it('is emptied with what came late: a flush, a stale isolate', async () => {
+    const user = await makeUser()
+    const device = await makeBusyDevice(user)
+    const stale = makeIsolate(Date.now())
+    expect(await stale.codeOf(device.secret)).toBe('valid')
+    await call('DELETE', `/v1/devices/${device.id}`, { token: user.token })
+    const at = await deletedAt(device.id)
+    expect(await stale.codeOf(device.secret)).toBe('valid')
+    expect(await stale.codeOf(device.secret, { scopes: ['a'] })).toBe('insufficient_scope')
+    await flush(stale)
+    await purge(at + DUE_MS + 1)
+    expect(await contentsOf(device)).toEqual(NOTHING)
+  })
+
+  it('is emptied too where the account was deleted', async () => {
+    const user = await makeUser()
+    await setCheapPassword(user, PASSWORD)
+    const devices = [await makeBusyDevice(user), await makeBusyDevice(user)]
+    const body = { current_password: PASSWORD }
+    expect((await call('DELETE', '/v1/me', { token: user.token, body })).status).toBe(204)
+    const at = await deletedAt(devices[0]?.id ?? '')
+    expect(await purge(at + DUE_MS + 1)).toBe(2)
+    for (const device of devices) expect(await contentsOf(device)).toEqual(NOTHING)
+  })
+})
+
+describe('a run of the scheduled handler', () => {
+  it('goes by KEY_STALE_SECONDS, and says how many it emptied', async () => {
+    const user = await makeUser()
+    const device = await makeBusyDevice(user)
+    await call('DELETE', `/v1/devices/${device.id}`, { token: user.token })
+    const at = await deletedAt(device.id)
+    const info = vi.spyOn(console, 'info').mockReturnValue()
+    setClock(at + 3_600_000 + 60_000)
+    await runScheduled({ ...env, KEY_STALE_SECONDS: '3600' })
+    expect(await contentsOf(device)).toEqual(EVERYTHING)
+    expect(info).not.toHaveBeenCalled()
+
+    setClock(at + DUE_MS)
+    await runScheduled(env)
+    expect(await contentsOf(device)).toEqual(EVERYTHING)
+    setClock(at + DUE_MS + 1)
+    await worker.scheduled(createScheduledController(), env)
+    expect(await contentsOf(device)).toEqual(NOTHING)
+    expect(info.mock.calls).toEqual([[JSON.stringify({ event: 'purge', devices: 1 })]])
+  })
+
+  it('empties 40 at most, those first that have waited longest', async () => {
+    const ids = Array.from({ length: 90 }, () => newId('dev'))
+    for (const [index, id] of ids.entries()) {
+      await execute('insert into purges (device_id, at) values (?, ?)', id, 90 - index)
+    }
+    const { states, calls } = watchStates()
+    const emptied = []
+    for (let run = 0; run < 4; run += 1) emptied.push(await purge(Date.now(), states))
+    expect(emptied).toEqual([40, 40, 10, 0])
+    expect(calls.map(({ deviceId }) => deviceId)).toEqual(ids.toReversed())
+    expect(new Set(calls.map(({ method }) => method))).toEqual(new Set(['empty']))
+    expect(await countRows('purges', '1 = 1')).toBe(0)
+  })
+
+  it('tries again what failed, and empties the others meanwhile', async () => {
+    const ids = ['one', 'two', 'three'].map(() => newId('dev'))
+    for (const id of ids) {
+      await stateOf({ id }).checkIn(null)
+      await execute('insert into purges (device_id, at) values (?, 1)', id)
+    }
+    const [, broken = ''] = ids
+    const { states } = watchStates(({ deviceId }) => (deviceId === broken ? fail() : undefined))
+    expect(await purge(Date.now(), states)).toBe(2)
+    expect(await rowsOf('select device_id from purges')).toEqual([{ device_id: broken }])
+    expect(await contentsOf({ id: broken })).toMatchObject({ filled: ['check_in'] })
+    expect(await purge(Date.now(), states)).toBe(0)
+    expect(await purge(Date.now())).toBe(1)
+    for (const id of ids) expect(await contentsOf({ id })).toEqual(NOTHING)
+    expect(await countRows('purges', '1 = 1')).toBe(0)
+  })
+})
