@@ -176,6 +176,10 @@ describe("users' and devices' tokens never stand in for each other", () => {
   })
 })
 
+function kidOf(token: string): unknown {
+  return JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
+}
+
 describe('a rotation of the key ring', () => {
   it('the new first key signs; tokens of the old one live until they expire', async () => {
     const old = loadSettings(env).signingKeys[0]
@@ -183,8 +187,6 @@ describe('a rotation of the key ring', () => {
     const rotated = { ...env, SIGNING_KEYS: JSON.stringify({ keys: [next, old] }) }
     const before = await fetchToken(device)
     const after = await fetchToken(device, {}, rotated)
-    const kidOf = (token: string): unknown =>
-      JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
     expect([kidOf(before), kidOf(after)]).toEqual([ownKid(), 'next'])
 
     const isolate = makeIsolate(Date.now(), loadSettings(rotated))
