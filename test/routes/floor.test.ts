@@ -4,6 +4,7 @@ import { call } from '../support/client.ts'
 import { expectProblem } from '../support/expectations.ts'
 import { makeDevice, makeUser, setCheapPassword } from '../support/fixtures.ts'
 import { basic, expectOAuthError } from '../support/oauth.ts'
+import { execute } from '../support/rows.ts'
 import { pathOf, routesFor } from '../support/route-table.ts'
 
 const JSON_TYPE = { 'Content-Type': 'application/json' }
@@ -56,7 +57,11 @@ describe('what is not there', () => {
 
 async function tokenFor(credential: string): Promise<string> {
   const user = await makeUser()
-  return credential === 'device secret' ? (await makeDevice(user)).secret : user.token
+  if (credential !== 'device secret') return user.token
+  const { keyId, secret } = await makeDevice(user)
+  // The verifiers' route looks at the scope before the body.
+  await execute(`update api_keys set scopes = '["keys:verify"]' where id = ?`, keyId)
+  return secret
 }
 
 /** A JSON object of so many bytes. */

@@ -179,6 +179,10 @@ describe("users' and devices' tokens never stand in for each other", () => {
   })
 })
 
+function kidOf(token: string): unknown {
+  return JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
+}
+
 describe('a rotation of the key ring', () => {
   it('the new first key signs; tokens of the old one live until they expire', async () => {
     const old = loadSettings(env).signingKeys[0]

@@ -86,7 +86,7 @@ describe('RFC 6749 §2.3.1: a client authenticates', () => {
     const form = { ...GRANT, client_id: holder.id, client_secret: secret }
     expect((await postForm(TOKEN, form, {}, accepting)).status).toBe(200)
     // Everything escaped, and a space as `+`: the same halves.
-    const escaped = Array.from(holder.id).map((letter) => `%${Buffer.from(letter).toString('hex')}`)
+    const escaped = Array.from(holder.id, (letter) => `%${Buffer.from(letter).toString('hex')}`)
     const whole = basicOf(`${escaped.join('')}:${encodeURIComponent(secret)}`)
     expect((await postForm(TOKEN, GRANT, whole, accepting)).status).toBe(200)
     const raw = basicOf(`${holder.id}:${secret}`)
@@ -125,7 +125,9 @@ describe('RFC 6749 §2.3.1: a client authenticates', () => {
   })
 })
 
-const header = () => basic(device.id, device.secret)
+function header(): Readonly<Record<string, string>> {
+  return basic(device.id, device.secret)
+}
 
 describe('RFC 6749 §3.2: parameters', () => {
   it.each(['grant_type', 'scope', 'resource', 'client_id', 'unknown'])(

@@ -1,0 +1,205 @@
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Answer, call, pick } from '../support/client.ts'
+import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeIsolate } from '../support/isolates.ts'
+import { basic, expectOAuthError, fetchToken, postForm } from '../support/oauth.ts'
+import { auditOf, dumpDatabase } from '../support/rows.ts'
+import { forgedFrom, unissuedSecret } from '../support/tokens.ts'
+
+const REVOKE = '/oauth/revoke'
+
+let user: TestUser
+let device: TestDevice
+
+beforeAll(async () => {
+  user = await makeUser()
+})
+
+beforeEach(async () => {
+  device = await makeDevice(user)
+})
+
+async function revoke(token: string, by: TestDevice): Promise<Answer> {
+  return await postForm(REVOKE, { token }, basic(by.id, by.secret))
+}
+
+/** RFC 7009 §2.2: 200, and the client ignores the body. */
+function expectDone(answer: Answer): void {
+  expect({ status: answer.status, text: answer.text }).toEqual({ status: 200, text: '' })
+  expect(answer.headers.get('cache-control')).toBe('no-store')
+}
+
+async function codeOf(presented: string): Promise<string> {
+  return await makeIsolate(Date.now()).codeOf(presented)
+}
+
+async function rotate(overlap_seconds: number): Promise<TestDevice> {
+  const path = `/v1/devices/${device.id}/keys/${device.keyId}/rotate`
+  const { body } = await call('POST', path, { token: user.token, body: { overlap_seconds } })
+  return { ...device, secret: pick(body, 'api_key') }
+}
+
+async function keyOf({ id, keyId }: TestDevice): Promise<unknown> {
+  return (await call('GET', `/v1/devices/${id}/keys/${keyId}`, { token: user.token })).body
+}
+
+describe('RFC 7009 §2.1: a client ends what is its own', () => {
+  it('its secret: the key, which has no other, ends with it, and so do its tokens', async () => {
+    const token = await fetchToken(device)
+    expect((await call('GET', '/v1/device', { token: device.secret })).status).toBe(200)
+    expectDone(await revoke(device.secret, device))
+    // At once in the isolate that did it, and everywhere by the bound.
+    for (const presented of [device.secret, token]) {
+      const answer = await call('GET', '/v1/device', { token: presented })
+      expect(answer).toMatchObject({ status: 401, body: { code: 'revoked' } })
+      expect(await codeOf(presented)).toBe('revoked')
+    }
+    expect(await keyOf(device)).toMatchObject({ revoked_at: expect.any(String) })
+    // The client has no credential any more.
+    expectOAuthError(await revoke(device.secret, device), 401, 'invalid_client')
+  })
+
+  it('its token: the secret that it was issued for, and the token’s siblings', async () => {
+    const token = await fetchToken(device)
+    const sibling = await fetchToken(device)
+    expectDone(await revoke(token, device))
+    for (const presented of [token, sibling, device.secret]) {
+      expect(await codeOf(presented)).toBe('revoked')
+    }
+  })
+
+  it('with client_secret_post, and whatever token_type_hint says', async () => {
+    const form = { token: device.secret, token_type_hint: 'nonsense' }
+    expectDone(
+      await postForm(REVOKE, { ...form, client_id: device.id, client_secret: device.secret }),
+    )
+    expect(await codeOf(device.secret)).toBe('revoked')
+  })
+
+  it('while another secret lives, as in an overlap, the key lives on', async () => {
+    const oldToken = await fetchToken(device)
+    const next = await rotate(3600)
+    const nextToken = await fetchToken(next)
+    expectDone(await revoke(device.secret, next))
+    expect(await codeOf(device.secret)).toBe('revoked')
+    expect(await codeOf(oldToken)).toBe('revoked')
+    expect(await codeOf(next.secret)).toBe('valid')
+    expect(await codeOf(nextToken)).toBe('valid')
+    expect(await keyOf(device)).toMatchObject({ revoked_at: null })
+    expectDone(await revoke(next.secret, next))
+    expect(await keyOf(device)).toMatchObject({ revoked_at: expect.any(String) })
+  })
+
+  it('the new secret of an overlap leaves the old one alive until the overlap ends', async () => {
+    const next = await rotate(3600)
+    expectDone(await revoke(next.secret, device))
+    expect(await codeOf(next.secret)).toBe('revoked')
+    expect(await codeOf(device.secret)).toBe('valid')
+  })
+
+  it('another key of the same device, which stays otherwise as it is', async () => {
+    const { body } = await call('POST', `/v1/devices/${device.id}/keys`, {
+      token: user.token,
+      body: {},
+    })
+    const second = pick(body, 'api_key')
+    expectDone(await revoke(second, device))
+    expect(await codeOf(second)).toBe('revoked')
+    expect(await codeOf(device.secret)).toBe('valid')
+  })
+
+  it('and it is on record who did it, once, without the secret', async () => {
+    const next = await rotate(3600)
+    const ended = async () =>
+      (await auditOf(user.id)).filter(
+        ({ deviceId, action }) => deviceId === device.id && /ended|revoked/.test(action),
+      )
+    expectDone(await revoke(device.secret, next))
+    expectDone(await revoke(device.secret, next))
+    expect(await ended()).toMatchObject([{ action: 'key.secret_ended', actorId: device.id }])
+    expectDone(await revoke(next.secret, next))
+    const events = await ended()
+    expect(events.map(({ action }) => action)).toEqual([
+      'key.secret_ended',
+      'key.secret_ended',
+      'key.revoked',
+    ])
+    expect(JSON.stringify(events)).not.toContain(next.secret)
+  })
+
+  it('one of many at once ends it, and all say 200', async () => {
+    const next = await rotate(3600)
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, async () => await revoke(device.secret, next)),
+    )
+    for (const answer of answers) expectDone(answer)
+    const ended = (await auditOf(user.id)).filter(({ deviceId }) => deviceId === device.id)
+    expect(ended.filter(({ action }) => action === 'key.secret_ended')).toHaveLength(1)
+  })
+})
+
+describe('RFC 7009 §2.2: what is not its own is no error, and nothing changes', () => {
+  it("another client's, of the same owner or not", async () => {
+    const others = [await makeDevice(user), await makeDevice(await makeUser())]
+    const presented: string[] = []
+    for (const other of others) presented.push(other.secret, await fetchToken(other))
+    const before = await dumpDatabase()
+    for (const token of presented) expectDone(await revoke(token, device))
+    expect(await dumpDatabase()).toBe(before)
+    for (const token of presented) expect(await codeOf(token)).toBe('valid')
+  })
+
+  it('what is unknown, forged, or no token of a device', async () => {
+    const presented = [
+      'x',
+      '☃'.repeat(9),
+      forgedFrom(device.secret),
+      await unissuedSecret(),
+      user.token,
+    ]
+    const before = await dumpDatabase()
+    for (const token of presented) expectDone(await revoke(token, device))
+    expect(await dumpDatabase()).toBe(before)
+    expect((await call('GET', '/v1/me', { token: user.token })).status).toBe(200)
+  })
+})
+
+describe('RFC 7009 §2.2.1: errors', () => {
+  it('invalid_client: §2.1, the client is authenticated first', async () => {
+    const other = await makeDevice(user)
+    const before = await dumpDatabase()
+    for (const headers of [
+      {},
+      basic(device.id, forgedFrom(device.secret)),
+      basic(device.id, other.secret),
+      basic(device.id, await fetchToken(device)),
+      { Authorization: `Bearer ${device.secret}` },
+      { 'X-API-Key': device.secret },
+    ]) {
+      const answer = await postForm(REVOKE, { token: device.secret }, headers)
+      expectOAuthError(answer, 401, 'invalid_client')
+    }
+    expect(await dumpDatabase()).toBe(before)
+  })
+
+  it('invalid_request: token is required, once and in a form', async () => {
+    const header = basic(device.id, device.secret)
+    const { secret } = device
+    const before = await dumpDatabase()
+    for (const answer of [
+      await postForm(REVOKE, {}, header),
+      await postForm(REVOKE, { token: '' }, header),
+      await postForm(
+        REVOKE,
+        [1, 2].map(() => ['token', secret] as const),
+        header,
+      ),
+      await postForm(`${REVOKE}?token=${secret}`, {}, header),
+      await call('POST', REVOKE, { body: { token: secret }, headers: header }),
+    ]) {
+      expectOAuthError(answer, 400, 'invalid_request')
+      expect(answer.text).not.toContain(secret)
+    }
+    expect(await dumpDatabase()).toBe(before)
+  })
+})
