@@ -85,12 +85,16 @@ describe('RFC 6749 §2.3.1: a client authenticates', () => {
     expect(encoded.status).toBe(200)
     const form = { ...GRANT, client_id: holder.id, client_secret: secret }
     expect((await postForm(TOKEN, form, {}, accepting)).status).toBe(200)
-    // Everything escaped, and a space as `+`: the same halves.
+    // Everything escaped: the same halves.
     const escaped = Array.from(holder.id, (letter) => `%${Buffer.from(letter).toString('hex')}`)
     const whole = basicOf(`${escaped.join('')}:${encodeURIComponent(secret)}`)
     expect((await postForm(TOKEN, GRANT, whole, accepting)).status).toBe(200)
-    const raw = basicOf(`${holder.id}:${secret}`)
-    expectOAuthError(await postForm(TOKEN, GRANT, raw, accepting), 401, 'invalid_client')
+    // Unescaped, a `+` is a space.
+    const plus = encodeURIComponent(secret).replaceAll('%2B', '+')
+    for (const pair of [`${holder.id}:${secret}`, `${holder.id}:${plus}`]) {
+      const answer = await postForm(TOKEN, GRANT, basicOf(pair), accepting)
+      expectOAuthError(answer, 401, 'invalid_client')
+    }
   })
 
   it('with parameters of the body', async () => {
