@@ -30,9 +30,6 @@ async function hold({ keyId }: TestDevice, scopes: readonly string[]): Promise<v
   await execute('update api_keys set scopes = ? where id = ?', JSON.stringify(scopes), keyId)
 }
 
-const kidOf = (token: string): unknown =>
-  JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
-
 describe('RFC 6749 §3.3: the scope of a token', () => {
   it.each([
     ['config:read'],
