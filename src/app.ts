@@ -7,10 +7,13 @@ import { logFailure } from './http/log.ts'
 import { bodyBound } from './http/middleware/body-bound.ts'
 import { classicErrors } from './http/middleware/classic-errors.ts'
 import { crossOrigin } from './http/middleware/cross-origin.ts'
+import { oauthErrors } from './http/middleware/oauth-errors.ts'
 import { requestContext } from './http/middleware/request-context.ts'
 import { problem } from './http/problem.ts'
 import { classic } from './routes/classic.ts'
 import { auditEvents } from './routes/audit-events.ts'
+import { claims } from './routes/claims.ts'
+import { deviceAuthorization } from './routes/device-authorization.ts'
 import { device } from './routes/device.ts'
 import { devices } from './routes/devices.ts'
 import { keys } from './routes/keys.ts'
@@ -29,6 +32,7 @@ export const app = factory
   .use(requestContext)
   .use(crossOrigin)
   .use(classicErrors)
+  .use(oauthErrors)
   .use(bodyBound)
   .route('/', users)
   .route('/', sessions)
@@ -38,6 +42,8 @@ export const app = factory
   .route('/', auditEvents)
   .route('/', device)
   .route('/', verify)
+  .route('/', deviceAuthorization)
+  .route('/', claims)
   .route('/', classic)
   .route('/', system)
 

@@ -28,6 +28,8 @@ export type AuditAction =
   | 'key.revoked'
   | 'key.rotated'
   | 'key.retired_secret_used'
+  | 'claim.approved'
+  | 'claim.denied'
 
 export type AuditEntry = {
   readonly action: AuditAction

@@ -1,7 +1,8 @@
 import * as fc from 'fast-check'
 import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { bodiesFor, pathSegments, queries, type Sent } from '../support/arbitraries.ts'
+import { bodiesFor, formsFor, pathSegments, queries, type Sent } from '../support/arbitraries.ts'
+import { type Asker, askForCodes } from '../support/claims.ts'
 import { type Answer, call, type CallOptions, ORIGIN } from '../support/client.ts'
 import { captureConsole, eventsOf } from '../support/console.ts'
 import {
@@ -33,15 +34,23 @@ function sparseLimiter(): RateLimit {
   }
 }
 
+const OPEN: RateLimit = { limit: () => Promise.resolve({ success: true }) }
+
 const roomy = {
   ...env,
   PASSWORD_HASH: 'pbkdf2',
   PASSWORD_LIMITER_IP: sparseLimiter(),
-  PASSWORD_LIMITER_USERNAME: { limit: () => Promise.resolve({ success: true }) },
+  PASSWORD_LIMITER_USERNAME: OPEN,
+  CLAIM_LIMITER_IP: OPEN,
+  CLAIM_LIMITER_USER: OPEN,
 }
 
 /** Somebody with a device, until a call has removed either. */
-type Stage = { readonly user: TestUser; readonly device: TestDevice }
+type Stage = {
+  readonly user: TestUser
+  readonly device: TestDevice
+  readonly asker: Asker
+}
 
 async function setStage(): Promise<Stage> {
   const user = await makeUser()
@@ -49,7 +58,7 @@ async function setStage(): Promise<Stage> {
   const device = await makeDevice(user)
   // The verifiers' route asks for it.
   await execute(`update api_keys set scopes = '["keys:verify"]' where id = ?`, device.keyId)
-  return { user, device }
+  return { user, device, asker: await askForCodes({ scope: 'telemetry:*' }) }
 }
 
 afterEach(() => {
@@ -60,7 +69,7 @@ describe('no body, query or path makes the application fail or answer out of sha
   it.each(routesFor())('$name', async (route) => {
     const lines = captureConsole()
     const wanted = fc.record({
-      sent: route.method === 'GET' ? fc.constant(undefined) : bodiesFor(route.body ?? {}),
+      sent: route.method === 'GET' ? fc.constant(undefined) : bodiesOf(route),
       query: queries,
       segment: fc.option(pathSegments, { nil: undefined, freq: 3 }),
     })
@@ -78,12 +87,16 @@ describe('no body, query or path makes the application fail or answer out of sha
   })
 })
 
+function bodiesOf({ form, body = {} }: NamedRoute) {
+  return form === undefined ? bodiesFor(body) : formsFor(body)
+}
+
 /** The path with all parameters being the same wild text. */
 function wildPath(route: NamedRoute, segment: string): string {
   return route.pattern.replaceAll(/:[a-z_]+/g, segment)
 }
 
-function idOf({ user, device }: Stage, kind: ParamKind): string {
+function idOf({ user, device, asker }: Stage, kind: ParamKind): string {
   switch (kind) {
     case 'session':
       return user.sessionId
@@ -91,6 +104,8 @@ function idOf({ user, device }: Stage, kind: ParamKind): string {
       return device.id
     case 'key':
       return device.keyId
+    case 'claim':
+      return asker.userCode
     case 'problem code':
       return 'not-found'
   }
@@ -110,9 +125,10 @@ function optionsFor(route: NamedRoute, stage: Stage, sent: Sent | undefined): Ca
   return { ...bearer, raw, headers: sent.headers, env: roomy }
 }
 
-/** Whether the caller, their session or their device may be gone or switched off now. */
+/** Whether what the stage holds may be gone, switched off or decided now. */
 function hasRemoved(route: NamedRoute, answer: Answer): boolean {
-  return answer.status < 300 && ['DELETE', 'PATCH'].includes(route.method)
+  const decides = route.name === 'POST /v1/claims/:user_code'
+  return answer.status < 300 && (decides || ['DELETE', 'PATCH'].includes(route.method))
 }
 
 function describeFault(fault: string, { status, body }: Answer, input: unknown): string {
@@ -132,9 +148,11 @@ function faultOf(answer: Answer, route: NamedRoute): string | undefined {
   if (status < 400) return undefined
   const fields = new Map(Object.entries(body ?? {}))
   const isShaped =
-    route.classic === undefined
-      ? isProblem(answer, fields, requestId)
-      : isClassicError(answer, fields)
+    route.form === undefined
+      ? route.classic === undefined
+        ? isProblem(answer, fields, requestId)
+        : isClassicError(answer, fields)
+      : isOAuthError(answer, fields)
   return isShaped ? undefined : 'an error out of shape'
 }
 
@@ -152,6 +170,17 @@ function isProblem(
     fields.get('status') === status &&
     fields.get('instance') === `/requests/${requestId}` &&
     [fields.get('title'), fields.get('detail')].every((text) => typeof text === 'string')
+  )
+}
+
+/** RFC 6749 §5.2, with the characters that it allows in a description. */
+function isOAuthError({ status, headers }: Answer, fields: ReadonlyMap<string, unknown>): boolean {
+  return (
+    status === 400 &&
+    headers.get('content-type') === 'application/json' &&
+    fields.size === 2 &&
+    /^[a-z_]+$/.test(String(fields.get('error'))) &&
+    /^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/.test(String(fields.get('error_description')))
   )
 }
 

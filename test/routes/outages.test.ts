@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { makeRefreshToken } from '../../src/crypto/secrets.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { type Answer, call } from '../support/client.ts'
+import { formOf } from '../support/claims.ts'
 import { captureConsole, eventsOf } from '../support/console.ts'
 import {
   D1_MESSAGE,
@@ -36,6 +37,7 @@ async function callWell(
     session: user.sessionId,
     device: device.id,
     key: device.keyId,
+    claim: 'BCDF-GHJK',
     'problem code': 'not-found',
   }
   const token = route.credential === 'device secret' ? device.secret : user.token
@@ -49,7 +51,7 @@ async function callWell(
     route.method,
     pathOf(route, (kind) => ids[kind]),
     {
-      body,
+      ...(route.form === undefined ? { body } : formOf(stringsOf(route.body))),
       env: environment,
       ...(route.credential === 'access token' || route.credential === 'device secret'
         ? { token }
@@ -58,12 +60,19 @@ async function callWell(
   )
 }
 
+function stringsOf(fields: NamedRoute['body'] = {}): Record<string, string> {
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, String(value)]))
+}
+
 async function genuineRefreshToken(user: TestUser): Promise<string> {
   return (await makeRefreshToken(user.sessionId, loadSettings(env).checkSecrets)).token
 }
 
 function expectUnavailable(answer: Answer, route: NamedRoute): void {
-  if (route.classic === undefined) return expectProblem(answer, 503, 'unavailable')
+  const isProblem = route.classic === undefined && route.form === undefined
+  if (isProblem) return expectProblem(answer, 503, 'unavailable')
+  if (route.form === 'oauth')
+    expect(answer.body).toMatchObject({ error: 'temporarily_unavailable' })
   expect(answer.status).toBe(503)
   expect(answer.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
 }

@@ -22,6 +22,10 @@ const FIELDS = [
   'rate_limit',
   'quota',
   'overlap_seconds',
+  'decision',
+  'device_id',
+  'client_id',
+  'scope',
   '__proto__',
   'constructor',
   'toString',
@@ -114,6 +118,34 @@ export function bodiesFor(good: Readonly<Record<string, unknown>>): fc.Arbitrary
     .map(({ raw, type }) => ({ raw, headers: { 'Content-Type': type } }))
 }
 
+/** Forms of every kind for a route that takes the good fields. */
+export function formsFor(good: Readonly<Record<string, unknown>>): fc.Arbitrary<Sent> {
+  const own = Object.entries(good)
+  const field = fc.tuple(
+    fc.oneof(fc.constantFrom(...Object.keys(good)), fc.constantFrom(...FIELDS)),
+    anyText,
+  )
+  const form = fc
+    .tuple(fc.subarray(own, { minLength: own.length - 1 }), fc.array(field, { maxLength: 2 }))
+    .map(([kept, changed]) => {
+      const changes = new Map(changed)
+      const fields = [...kept.filter(([name]) => !changes.has(name)), ...changed]
+      return fields.map(([name, text]) => `${encode(name)}=${encode(String(text))}`).join('&')
+    })
+  const raw = fc.oneof(
+    { weight: 6, arbitrary: form },
+    { weight: 1, arbitrary: anyText },
+    { weight: 1, arbitrary: fc.constantFrom('', '&', '=', '&&=&', '%', 'a=%ff', '+=+', '{}') },
+  )
+  const type = fc.oneof(
+    { weight: 6, arbitrary: fc.constant('application/x-www-form-urlencoded') },
+    { weight: 1, arbitrary: mediaType },
+  )
+  return fc
+    .record({ raw, type })
+    .map(({ raw, type }) => ({ raw, headers: { 'Content-Type': type } }))
+}
+
 /** Query strings: the parameters that routes read, with values good and bad, and others. */
 export const queries: fc.Arbitrary<string> = fc
   .array(
@@ -127,6 +159,8 @@ export const queries: fc.Arbitrary<string> = fc
         'to',
         'interval',
         'api_key',
+        'client_id',
+        'user_code',
         '',
         'x',
       ),

@@ -1,13 +1,15 @@
 import { app } from '../../src/app.ts'
 
 /** What a path parameter names. */
-export type ParamKind = 'session' | 'device' | 'key' | 'problem code'
+export type ParamKind = 'session' | 'device' | 'key' | 'claim' | 'problem code'
 
 export type RouteRow = {
   /** What the route asks for. `body field` is the classic `api_key`. */
   readonly credential: 'none' | 'access token' | 'device secret' | 'body field'
   /** Errors are `{"message"}` and not problem documents. */
   readonly classic?: true
+  /** The body is a form, and errors are OAuth's (RFC 6749 §5.2). */
+  readonly form?: 'oauth'
   readonly params?: Readonly<Record<string, ParamKind>>
   /** A body that the route takes, for the routes that read one. */
   readonly body?: Readonly<Record<string, unknown>>
@@ -75,6 +77,22 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
   'POST /v1/keys/verify': {
     credential: 'device secret',
     body: { api_key: 'made-up', scopes: ['telemetry:write'], fresh: true },
+  },
+  'POST /oauth/device_authorization': {
+    credential: 'none',
+    form: 'oauth',
+    body: { client_id: 'acme-thermo-2', scope: 'telemetry:write', device_name: 'a device' },
+  },
+  'GET /v1/claims/:user_code': { credential: 'access token', params: { user_code: 'claim' } },
+  'POST /v1/claims/:user_code': {
+    credential: 'access token',
+    params: { user_code: 'claim' },
+    body: {
+      decision: 'approve',
+      name: 'a device',
+      scopes: ['telemetry:write'],
+      key: { name: 'first', expires_in: 3600 },
+    },
   },
   'GET /v1/device': { credential: 'device secret' },
   'POST /v1/device/check-ins': { credential: 'device secret', body: { report: { ok: true } } },
