@@ -12,6 +12,7 @@ import { requestContext } from './http/middleware/request-context.ts'
 import { problem } from './http/problem.ts'
 import { classic } from './routes/classic.ts'
 import { auditEvents } from './routes/audit-events.ts'
+import { claimPage } from './routes/claim-page.tsx'
 import { claims } from './routes/claims.ts'
 import { deviceAuthorization } from './routes/device-authorization.ts'
 import { device } from './routes/device.ts'
@@ -44,6 +45,7 @@ export const app = factory
   .route('/', verify)
   .route('/', deviceAuthorization)
   .route('/', claims)
+  .route('/', claimPage)
   .route('/', classic)
   .route('/', system)
 

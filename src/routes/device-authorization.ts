@@ -48,5 +48,5 @@ const FAULTS = {
 /** Where Cloudflare saw the request come from: a country's two letters, or T1 for Tor. */
 function countryOf(c: AppContext): string | null {
   const country: unknown = c.req.raw.cf?.country
-  return typeof country === 'string' && /^[A-Z][A-Z0-9]$/.test(country) ? country : null
+  return typeof country === 'string' && /^(?:[A-Z]{2}|T1)$/.test(country) ? country : null
 }

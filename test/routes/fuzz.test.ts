@@ -147,20 +147,22 @@ function faultOf(answer: Answer, route: NamedRoute): string | undefined {
   if (status === 401 && route.credential !== 'none') return '401 to a good credential'
   if (status < 400) return undefined
   const fields = new Map(Object.entries(body ?? {}))
-  const isShaped =
-    route.form === undefined
-      ? route.classic === undefined
-        ? isProblem(answer, fields, requestId)
-        : isClassicError(answer, fields)
-      : isOAuthError(answer, fields)
+  const isShaped = isShapedError(answer, route, fields)
   return isShaped ? undefined : 'an error out of shape'
 }
 
-function isProblem(
-  { status, headers }: Answer,
+function isShapedError(
+  answer: Answer,
+  { form, classic }: NamedRoute,
   fields: ReadonlyMap<string, unknown>,
-  requestId: string,
 ): boolean {
+  if (form === 'oauth') return isOAuthError(answer, fields)
+  if (form === 'page') return isPage(answer)
+  return classic === undefined ? isProblem(answer, fields) : isClassicError(answer, fields)
+}
+
+function isProblem({ status, headers }: Answer, fields: ReadonlyMap<string, unknown>): boolean {
+  const requestId = headers.get('x-request-id')
   const code = fields.get('code')
   return (
     headers.get('content-type') === 'application/problem+json' &&
@@ -181,6 +183,15 @@ function isOAuthError({ status, headers }: Answer, fields: ReadonlyMap<string, u
     fields.size === 2 &&
     /^[a-z_]+$/.test(String(fields.get('error'))) &&
     /^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/.test(String(fields.get('error_description')))
+  )
+}
+
+function isPage({ headers, text }: Answer): boolean {
+  return (
+    headers.get('content-type') === 'text/html; charset=UTF-8' &&
+    headers.has('content-security-policy') &&
+    text.startsWith('<!doctype html>') &&
+    text.includes('role="alert"')
   )
 }
 

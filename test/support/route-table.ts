@@ -8,8 +8,8 @@ export type RouteRow = {
   readonly credential: 'none' | 'access token' | 'device secret' | 'body field'
   /** Errors are `{"message"}` and not problem documents. */
   readonly classic?: true
-  /** The body is a form, and errors are OAuth's (RFC 6749 §5.2). */
-  readonly form?: 'oauth'
+  /** The body is a form, and errors are OAuth's (RFC 6749 §5.2) or pages. */
+  readonly form?: 'oauth' | 'page'
   readonly params?: Readonly<Record<string, ParamKind>>
   /** A body that the route takes, for the routes that read one. */
   readonly body?: Readonly<Record<string, unknown>>
@@ -93,6 +93,12 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
       scopes: ['telemetry:write'],
       key: { name: 'first', expires_in: 3600 },
     },
+  },
+  'GET /claim': { credential: 'none', form: 'page' },
+  'POST /claim': {
+    credential: 'none',
+    form: 'page',
+    body: { username: 'someone', password: 'a long password', user_code: 'BCDF-GHJK' },
   },
   'GET /v1/device': { credential: 'device secret' },
   'POST /v1/device/check-ins': { credential: 'device secret', body: { report: { ok: true } } },
