@@ -71,3 +71,22 @@ export async function readForm(
   }
   return ok(new Map([...fields].filter(([, value]) => value !== '')))
 }
+
+/** A client's id and secret from its Basic header, each form-encoded (RFC 6749 §2.3.1). */
+export function readBasic(
+  authorization: string,
+): { readonly id: string; readonly secret: string } | undefined {
+  const [, encoded] = /^basic +([A-Za-z0-9+/]+={0,2})$/i.exec(authorization) ?? []
+  if (encoded === undefined) return undefined
+  const [, id, secret] = /^([^:]*):(.*)$/s.exec(Buffer.from(encoded, 'base64').toString()) ?? []
+  if (id === undefined || secret === undefined) return undefined
+  try {
+    return { id: formDecoded(id), secret: formDecoded(secret) }
+  } catch {
+    return undefined
+  }
+}
+
+function formDecoded(text: string): string {
+  return decodeURIComponent(text.replaceAll('+', ' '))
+}

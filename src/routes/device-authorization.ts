@@ -2,10 +2,12 @@ import { CLAIM_SECONDS, POLL_INTERVAL_SECONDS } from '../domain/claims.ts'
 import { showUserCode } from '../domain/user-code.ts'
 import { clientIp } from '../http/client-ip.ts'
 import { type AppContext, factory } from '../http/env.ts'
-import { oauthError, readForm } from '../http/oauth.ts'
-import { problem } from '../http/problem.ts'
+import { callerOf, worldOf } from '../http/middleware/require-device.ts'
+import { oauthError, readBasic, readForm } from '../http/oauth.ts'
+import { noteDenial, problem } from '../http/problem.ts'
 import { deviceAuthorization as parameters } from '../schemas/claims.ts'
 import { chargeClaimRequest, requestClaim } from '../services/claims.ts'
+import { verifyKey } from '../services/verify.ts'
 
 /** Where a device that holds nothing asks for its codes (RFC 8628 §3.1). */
 export const deviceAuthorization = factory
@@ -13,7 +15,9 @@ export const deviceAuthorization = factory
   .post('/oauth/device_authorization', async (c) => {
     const form = await readForm(c)
     if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
-    const parsed = parameters.safeParse(Object.fromEntries(form.value))
+    const client = await existingClient(c, form.value)
+    if (client instanceof Response) return client
+    const parsed = parameters.safeParse({ ...Object.fromEntries(form.value), ...client })
     if (!parsed.success) {
       const field = parsed.error.issues[0]?.path[0]
       return field === 'scope'
@@ -39,6 +43,34 @@ export const deviceAuthorization = factory
       interval: POLL_INTERVAL_SECONDS,
     })
   })
+
+/**
+ * A device that has a secret may ask, too, and then must be who it says (RFC 8628 §3.1). A client_id
+ * beside its Basic header is no second credential.
+ */
+async function existingClient(
+  c: AppContext,
+  form: ReadonlyMap<string, string>,
+): Promise<Response | { readonly client_id?: string }> {
+  const header = c.req.header('authorization')
+  const secret = form.get('client_secret')
+  const id = form.get('client_id')
+  if (header === undefined && secret === undefined) return {}
+  if (header !== undefined && secret !== undefined) {
+    return oauthError(c, 400, 'invalid_request', 'Present the credential in one place only.')
+  }
+  const client = header === undefined ? { id, secret: secret ?? '' } : readBasic(header)
+  if (client !== undefined && id !== undefined && id !== client.id) {
+    return oauthError(c, 400, 'invalid_request', 'client_id is not the client of the header.')
+  }
+  const request = { presented: client?.secret ?? '', cost: 0, caller: callerOf(c) }
+  const verified = await verifyKey(worldOf(c), request)
+  if (verified.valid && verified.policy.device.id === client?.id) return { client_id: client.id }
+  noteDenial(c, verified.valid ? 'not_found' : verified.denial)
+  return oauthError(c, 401, 'invalid_client', 'The client credential is not valid.', {
+    'WWW-Authenticate': 'Basic realm="latchkey"',
+  })
+}
 
 const FAULTS = {
   client_id: 'client_id must be 1 to 64 visible ASCII characters.',

@@ -4,7 +4,9 @@ import { type Answer, call, freshIp, ORIGIN, pick } from '../support/client.ts'
 import { askForCodes, postForm } from '../support/claims.ts'
 import { captureConsole } from '../support/console.ts'
 import { fakeLimiter, withFailingDatabase } from '../support/environments.ts'
+import { makeDevice, makeUser } from '../support/fixtures.ts'
 import { countRows, dumpDatabase, execute, rowsOf } from '../support/rows.ts'
+import { forgedFrom } from '../support/tokens.ts'
 
 const PATH = '/oauth/device_authorization'
 
@@ -23,6 +25,11 @@ function expectOAuthError(answer: Answer, error: string, status = 400): void {
   })
   expect(answer.headers.get('content-type')).toBe('application/json')
   expect(answer.headers.get('cache-control')).toBe('no-store')
+}
+
+function basic(name: string, password: string) {
+  const encoded = Buffer.from(`${name}:${password}`).toString('base64')
+  return { headers: { Authorization: `Basic ${encoded}` } }
 }
 
 describe('POST /oauth/device_authorization', () => {
@@ -137,6 +144,38 @@ describe('POST /oauth/device_authorization', () => {
     expectOAuthError(await call('POST', PATH), 'invalid_request')
     const big = await postForm(PATH, { client_id: 'a', x: 'x'.repeat(65_536) })
     expectOAuthError(big, 'invalid_request', 413)
+  })
+
+  it('RFC 8628 §3.1: an existing client asks under its own id, with a good credential', async () => {
+    const { id, secret } = await makeDevice(await makeUser())
+    for (const [fields, options] of [
+      [{}, basic(id, secret)],
+      [{ client_id: id }, basic(id, secret)],
+      [{ client_id: id }, basic(id.replace('_', '%5F'), secret)],
+      [{ client_id: id, client_secret: secret }, {}],
+    ] as const) {
+      expect((await postForm(PATH, fields, options)).status).toBe(200)
+    }
+    expect(await countRows('device_claims', 'client_id = ?', id)).toBe(4)
+    const both = { client_id: id, client_secret: secret }
+    expectOAuthError(await postForm(PATH, both, basic(id, secret)), 'invalid_request')
+    const another = await postForm(PATH, { client_id: 'acme' }, basic(id, secret))
+    expectOAuthError(another, 'invalid_request')
+    const foreign = await makeDevice(await makeUser())
+    for (const [fields, options] of [
+      [{}, basic(id, forgedFrom(secret))],
+      [{}, basic(id, foreign.secret)],
+      [{}, basic('', secret)],
+      [{}, { headers: { Authorization: 'Basic ?' } }],
+      [{ client_id: 'acme' }, { headers: { Authorization: `Bearer ${secret}` } }],
+      [{ client_id: id, client_secret: 'wrong' }, {}],
+      [{ client_secret: secret }, {}],
+    ] as const) {
+      const answer = await postForm(PATH, fields, options)
+      expectOAuthError(answer, 'invalid_client', 401)
+      expect(answer.headers.get('www-authenticate')).toBe('Basic realm="latchkey"')
+    }
+    expect(await countRows('device_claims', 'client_id = ?', id)).toBe(4)
   })
 
   it('is limited by address, before it writes', async () => {

@@ -178,7 +178,7 @@ function isProblem({ status, headers }: Answer, fields: ReadonlyMap<string, unkn
 /** RFC 6749 §5.2, with the characters that it allows in a description. */
 function isOAuthError({ status, headers }: Answer, fields: ReadonlyMap<string, unknown>): boolean {
   return (
-    status === 400 &&
+    [400, 401].includes(status) &&
     headers.get('content-type') === 'application/json' &&
     fields.size === 2 &&
     /^[a-z_]+$/.test(String(fields.get('error'))) &&
