@@ -13,12 +13,12 @@ body { margin: 0 auto; max-width: 34rem; padding: 1.5rem 1rem 3rem }
 h1 { font-size: 1.5rem; line-height: 1.25 }
 label, legend, dt { font-weight: 600 }
 label, input { display: block }
-fieldset { border: 0; margin: 0; padding: 0 }
+fieldset, legend { border: 0; margin: 0; padding: 0 }
 fieldset label { font-weight: 400 }
 fieldset input { display: inline-block; margin: 0 .5rem 0 0 }
 input[type=text], input[type=password] { box-sizing: border-box; font: inherit; margin: .25rem 0 1rem;
   padding: .5rem; width: 100% }
-.code { font-family: ui-monospace, monospace; letter-spacing: .1em }
+.code { font-family: ui-monospace, monospace; letter-spacing: .1em; white-space: nowrap }
 input.code { text-transform: uppercase }
 button { font: inherit; font-weight: 600; margin: 1rem 1rem 0 0; min-height: 2.75rem; padding: .5rem 1.5rem }
 dl { display: grid; gap: .25rem 1rem; grid-template-columns: max-content 1fr }
