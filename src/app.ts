@@ -7,10 +7,14 @@ import { logFailure } from './http/log.ts'
 import { bodyBound } from './http/middleware/body-bound.ts'
 import { classicErrors } from './http/middleware/classic-errors.ts'
 import { crossOrigin } from './http/middleware/cross-origin.ts'
+import { oauthErrors } from './http/middleware/oauth-errors.ts'
 import { requestContext } from './http/middleware/request-context.ts'
 import { problem } from './http/problem.ts'
 import { classic } from './routes/classic.ts'
 import { auditEvents } from './routes/audit-events.ts'
+import { claimPage } from './routes/claim-page.tsx'
+import { claims } from './routes/claims.ts'
+import { deviceAuthorization } from './routes/device-authorization.ts'
 import { device } from './routes/device.ts'
 import { devices } from './routes/devices.ts'
 import { forwardAuth } from './routes/forward-auth.ts'
@@ -33,6 +37,7 @@ export const app = factory
   .route('/', forwardAuth)
   .use(crossOrigin)
   .use(classicErrors)
+  .use(oauthErrors)
   .use(bodyBound)
   .route('/', users)
   .route('/', sessions)
@@ -43,6 +48,9 @@ export const app = factory
   .route('/', device)
   .route('/', verify)
   .route('/', oauth)
+  .route('/', deviceAuthorization)
+  .route('/', claims)
+  .route('/', claimPage)
   .route('/', classic)
   .route('/', system)
 

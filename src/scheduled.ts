@@ -1,3 +1,4 @@
+import { forgetClaims } from './services/claims.ts'
 import { emptyDeletedDevices } from './services/purge.ts'
 import { pruneFeed } from './services/revocation-feed.ts'
 import { loadSettings } from './settings.ts'
@@ -7,6 +8,7 @@ export async function runScheduled(env: Env): Promise<void> {
   const settings = loadSettings(env)
   const now = Date.now()
   await pruneFeed(env.DB, settings, now)
+  await forgetClaims(env.DB, now)
   const emptied = await emptyDeletedDevices(
     env.DB,
     env.DEVICE_STATE,

@@ -29,9 +29,17 @@ async function importedKey(secret: CheckSecret): Promise<CryptoKey> {
 
 /** The first 47 bits of HMAC-SHA-256, in 8 base62 characters: 62^8 is a little over 2^47. */
 export async function makeCheck(unchecked: string, secret: CheckSecret): Promise<string> {
-  const mac = await crypto.subtle.sign('HMAC', await importedKey(secret), utf8.encode(unchecked))
-  const first48Bits = Buffer.from(mac).readUIntBE(0, 6)
+  const first48Bits = Buffer.from(await sign(unchecked, secret)).readUIntBE(0, 6)
   return encodeBase62(Math.floor(first48Bits / 2), CHECK_LENGTH)
+}
+
+/** HMAC-SHA-256, whole, in base64url. The text begins with a label that no secret begins with. */
+export async function makeMac(labelled: string, secret: CheckSecret): Promise<string> {
+  return Buffer.from(await sign(labelled, secret)).toString('base64url')
+}
+
+async function sign(text: string, secret: CheckSecret): Promise<ArrayBuffer> {
+  return await crypto.subtle.sign('HMAC', await importedKey(secret), utf8.encode(text))
 }
 
 /** Whether a check was made under any of the secrets: a filter that needs no I/O. */

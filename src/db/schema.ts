@@ -126,6 +126,50 @@ export const auditEvents = sqliteTable(
   (table) => [index('audit_events_user').on(table.userId, table.at, table.id)],
 )
 
+/**
+ * Requests of devices that hold nothing yet (RFC 8628). Of the two codes only digests are kept. No
+ * references: a claim is short-lived, and whoever it names may go before it does.
+ */
+export const deviceClaims = sqliteTable(
+  'device_claims',
+  {
+    id: text('id').primaryKey(),
+    /** SHA-256 of the device code, in base64url. */
+    deviceCodeHash: text('device_code_hash').notNull().unique(),
+    /** HMAC of the user code: eight letters could be found from a plain digest. */
+    userCodeHmac: text('user_code_hmac').notNull().unique(),
+    /** What the maker calls the model: the device's own word. */
+    clientId: text('client_id').notNull(),
+    /** What the device asks for, as a JSON array of strings. */
+    scopes: text('scopes').notNull(),
+    deviceName: text('device_name'),
+    ip: text('ip'),
+    country: text('country'),
+    createdAt: integer('created_at').notNull(),
+    expiresAt: integer('expires_at').notNull(),
+    intervalSeconds: integer('interval_seconds').notNull(),
+    lastPolledAt: integer('last_polled_at'),
+    decidedAt: integer('decided_at'),
+    deniedAt: integer('denied_at'),
+    /** Who approved it, and what they gave: null in all of these until then. */
+    approvedBy: text('approved_by'),
+    approvedScopes: text('approved_scopes'),
+    approvedName: text('approved_name'),
+    /** A device of the approver's that gets the key; null: a new device. */
+    targetDeviceId: text('target_device_id'),
+    keyName: text('key_name'),
+    keyExpiresAt: integer('key_expires_at'),
+    rateLimit: integer('rate_limit'),
+    rateWindowSeconds: integer('rate_window_seconds'),
+    quotaLimit: integer('quota_limit'),
+    quotaPeriod: text('quota_period', { enum: ['hour', 'day', 'month', 'total'] }),
+    redeemedAt: integer('redeemed_at'),
+    /** The key that it was spent on: which of two polls at once spent it. */
+    keyId: text('key_id'),
+  },
+  (table) => [index('device_claims_expires').on(table.expiresAt)],
+)
+
 /** What was ended, in order: the feed by which tokens die before they expire. */
 export const revocations = sqliteTable('revocations', {
   seq: integer('seq').primaryKey({ autoIncrement: true }),

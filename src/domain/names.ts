@@ -23,6 +23,12 @@ export function normalizeName(name: string): string | undefined {
   return normal
 }
 
+/** A name with something after it, cut short where the whole would be too long. */
+export function withSuffix(name: string, suffix: string): string {
+  const kept = Array.from(name).slice(0, NAME_MAX_CHARACTERS - characters(suffix))
+  return kept.join('') + suffix
+}
+
 /** A username in normal form C, or undefined when it may not be one. It has no white space. */
 export function normalizeUsername(username: string): string | undefined {
   const normal = username.normalize('NFC')

@@ -44,14 +44,20 @@ export function coversScopes(held: readonly string[], asked: readonly string[]):
   return asked.every((scope) => held.some((candidate) => coversScope(candidate, scope)))
 }
 
-/**
- * Whether a scope gives no more than what is held: what a token may be narrowed to. Unlike what is
- * asked for at a door, it may end in `*`.
- */
-export function isWithinScopes(held: readonly string[], scope: string): boolean {
-  if (held.includes(scope) || coversScopes(held, [scope])) return true
-  if (!scope.endsWith(':*') || !isHoldableScope(scope)) return false
-  return coversScopes(held, [`${scope.slice(0, -1)}x`])
+/** Whether a scope is over keys themselves. */
+export function isReservedScope(scope: string): boolean {
+  return scope.startsWith(RESERVED)
+}
+
+/** Whether scopes to be held, wildcards included, are no wider than others that could be held. */
+export function narrowsScopes(wide: readonly string[], narrow: readonly string[]): boolean {
+  return narrow.every((scope) => wide.some((candidate) => includesScope(candidate, scope)))
+}
+
+function includesScope(wide: string, narrow: string): boolean {
+  if (wide === narrow) return true
+  if (isReservedScope(narrow)) return false
+  return wide === '*' || (wide.endsWith(':*') && narrow.startsWith(wide.slice(0, -1)))
 }
 
 /** Whose devices a key with these scopes may verify: its owner's, everyone's, or nobody's. */

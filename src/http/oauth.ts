@@ -16,6 +16,8 @@ export type OAuthErrorCode =
   | 'slow_down'
   | 'access_denied'
   | 'expired_token'
+  | 'temporarily_unavailable'
+  | 'server_error'
 
 /** The parameters of a form, each once. */
 export type Form = ReadonlyMap<string, string>

@@ -1,15 +1,24 @@
-import { isWithinScopes, VERIFY_OWN, verifierReach } from '../domain/scopes.ts'
+import { narrowsScopes, VERIFY_OWN, verifierReach } from '../domain/scopes.ts'
+import type { PollRefusal } from '../domain/claims.ts'
+import { clientIp } from '../http/client-ip.ts'
 import { readDeviceCredential } from '../http/credential.ts'
 import { type AppContext, factory } from '../http/env.ts'
 import { callerOf, verifyPresented, worldOf } from '../http/middleware/require-device.ts'
 import { type Form, oauthError, readForm } from '../http/oauth.ts'
 import { noteDenial, retryAfter } from '../http/problem.ts'
-import { authenticateClient, type Client } from '../http/middleware/authenticate-client.ts'
+import {
+  authenticateClient,
+  type Client,
+  readClientId,
+} from '../http/middleware/authenticate-client.ts'
 import { issueDeviceToken } from '../services/device-tokens.ts'
 import { endSecret } from '../services/end-secret.ts'
+import { redeemClaim } from '../services/redeem-claim.ts'
 import { introspect } from '../services/introspect.ts'
 import { verifyKey } from '../services/verify.ts'
 import { changeBy } from './change.ts'
+
+const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code'
 
 const PUBLIC = { 'Cache-Control': 'public, max-age=300' }
 /** RFC 6749 §5.1, beside the Cache-Control that every answer has. */
@@ -27,8 +36,10 @@ export const oauth = factory
         return oauthError(c, 400, 'invalid_request', 'grant_type is missing')
       case 'client_credentials':
         return await grantClientCredentials(c, form.value)
+      case DEVICE_CODE:
+        return await grantDeviceCode(c, form.value)
       default:
-        return oauthError(c, 400, 'unsupported_grant_type', 'client_credentials is supported')
+        return oauthError(c, 400, 'unsupported_grant_type', 'see the metadata for those that are')
     }
   })
   .post('/oauth/introspect', async (c) => {
@@ -74,12 +85,14 @@ export const oauth = factory
       {
         issuer,
         token_endpoint: `${issuer}/oauth/token`,
+        device_authorization_endpoint: `${issuer}/oauth/device_authorization`,
         introspection_endpoint: `${issuer}/oauth/introspect`,
         revocation_endpoint: `${issuer}/oauth/revoke`,
         jwks_uri: `${issuer}/.well-known/jwks.json`,
-        grant_types_supported: ['client_credentials'],
+        grant_types_supported: ['client_credentials', DEVICE_CODE],
         response_types_supported: [],
-        token_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
+        // `none` is for a device that holds nothing yet.
+        token_endpoint_auth_methods_supported: [...CLIENT_AUTHENTICATION, 'none'],
         introspection_endpoint_auth_methods_supported: [...CLIENT_AUTHENTICATION, 'Bearer'],
         revocation_endpoint_auth_methods_supported: CLIENT_AUTHENTICATION,
       },
@@ -95,7 +108,7 @@ async function grantClientCredentials(c: AppContext, form: Form): Promise<Respon
   const { settings } = c.var
   const { policy, credential } = client
   const scopes = form.get('scope')?.split(' ') ?? policy.key.scopes
-  if (!scopes.every((scope) => isWithinScopes(policy.key.scopes, scope))) {
+  if (!narrowsScopes(policy.key.scopes, scopes)) {
     return oauthError(c, 400, 'invalid_scope', 'the key does not cover all of the scope')
   }
   const [defaultAudience] = settings.deviceTokenAudiences
@@ -117,6 +130,33 @@ async function grantClientCredentials(c: AppContext, form: Form): Promise<Respon
     NO_CACHE,
   )
 }
+
+/** RFC 8628 §3.4. The access token is the device's secret: it does not expire by itself. */
+async function grantDeviceCode(c: AppContext, form: Form): Promise<Response> {
+  const clientId = await readClientId(c, form)
+  if (clientId instanceof Response) return clientId
+  const deviceCode = form.get('device_code')
+  if (clientId === undefined || deviceCode === undefined) {
+    return oauthError(c, 400, 'invalid_request', 'client_id and device_code are needed')
+  }
+  const { settings, requestId } = c.var
+  const now = Date.now()
+  const poll = { database: c.env.DB, now, ip: clientIp(c) ?? null, requestId }
+  const redeemed = await redeemClaim(poll, { deviceCode, clientId }, settings)
+  if (!redeemed.ok) return oauthError(c, 400, redeemed.reason, POLL_REFUSALS[redeemed.reason])
+  const { secret, deviceId, keyId, scopes } = redeemed.value
+  Object.assign(c.var.log, { subject: 'change', deviceId, keyId })
+  const granted = { access_token: secret, token_type: 'Bearer', scope: scopes.join(' ') }
+  return c.json({ ...granted, device_id: deviceId, key_id: keyId }, 200, NO_CACHE)
+}
+
+const POLL_REFUSALS = {
+  authorization_pending: 'nobody has answered yet',
+  slow_down: 'wait longer between polls: five seconds more from now on',
+  access_denied: 'the request was denied',
+  expired_token: 'the code has expired',
+  invalid_grant: 'the code is not valid, or is spent',
+} as const satisfies Record<PollRefusal, string>
 
 /** Who may ask about others: as in POST /v1/keys/verify, by a key, a token or as a client. */
 async function authenticateVerifier(

@@ -32,14 +32,15 @@ const limitFields = {
     .optional(),
 }
 
-const policyFields = {
+export const scopes = z
+  .array(scope)
+  .max(SCOPES_MAX)
+  .transform((scopes) => [...new Set(scopes)])
+
+/** What a policy says beside its scopes. */
+export const unscopedPolicyFields = {
   ...limitFields,
   name: name.optional(),
-  scopes: z
-    .array(scope)
-    .max(SCOPES_MAX)
-    .transform((scopes) => [...new Set(scopes)])
-    .optional(),
   /** RFC 3339, in the future. Null: none. */
   expires_at: z.iso
     .datetime({ offset: true })
@@ -50,21 +51,23 @@ const policyFields = {
   expires_in: z.int().min(1).max(EXPIRES_IN_MAX_SECONDS).optional(),
 }
 
+const policyFields = { ...unscopedPolicyFields, scopes: scopes.optional() }
+
 type Expiries = { expires_at?: unknown; expires_in?: unknown }
 
-const hasOneExpiry = (policy: Expiries) =>
-  policy.expires_at === undefined || policy.expires_in === undefined
-
-const TWO_EXPIRIES = {
-  path: ['expires_in'],
-  message: 'expires_at and expires_in exclude each other',
+/** The schema, for what does not say twice when it ends. */
+export function withOneExpiry<Schema extends z.ZodType<Expiries>>(schema: Schema) {
+  return schema.refine(
+    (policy) => policy.expires_at === undefined || policy.expires_in === undefined,
+    { path: ['expires_in'], message: 'expires_at and expires_in exclude each other' },
+  )
 }
 
-export const keyPolicy = z.strictObject(policyFields).refine(hasOneExpiry, TWO_EXPIRIES)
+export const keyPolicy = withOneExpiry(z.strictObject(policyFields))
 
-export const keyChange = z
-  .strictObject({ ...policyFields, enabled: z.boolean().optional() })
-  .refine(hasOneExpiry, TWO_EXPIRIES)
+export const keyChange = withOneExpiry(
+  z.strictObject({ ...policyFields, enabled: z.boolean().optional() }),
+)
 
 export const keyQuery = pageQuery.extend({
   status: z.enum(['active', 'disabled', 'expired', 'revoked']).optional(),

@@ -29,6 +29,8 @@ export type AuditAction =
   | 'key.rotated'
   | 'key.secret_ended'
   | 'key.retired_secret_used'
+  | 'claim.approved'
+  | 'claim.denied'
 
 export type AuditEntry = {
   readonly action: AuditAction

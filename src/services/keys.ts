@@ -30,6 +30,7 @@ export type KeyChange = KeyInput & { readonly enabled?: boolean | undefined }
 /**
  * A new key with its first secret, and the statements that keep both, for a batch. They do nothing
  * unless the device is there and the user's, so they may follow its making in the same batch.
+ * @param given what else must hold in the database; it is told the new key's id
  */
 export async function prepareKey(
   db: Database,
@@ -37,6 +38,7 @@ export async function prepareKey(
   owner: { readonly userId: string; readonly deviceId: string },
   input: KeyInput,
   settings: Settings,
+  given: (keyId: string) => SQL = () => sql`true`,
 ) {
   const { secret, hash, hint, checkId } = await makeSecret(
     settings.keyPrefix,
@@ -66,7 +68,7 @@ export async function prepareKey(
           ${now}, ${key.expiresAt}, null, null, null, ${rateLimit?.limit ?? null},
           ${rateLimit?.windowSeconds ?? null}, ${quota?.limit ?? null}, ${quota?.period ?? null}
           from ${devices}
-          where ${and(eq(devices.id, deviceId), eq(devices.userId, userId))}`,
+          where ${and(eq(devices.id, deviceId), eq(devices.userId, userId), given(key.id))}`,
       )
       .returning({ id: apiKeys.id }),
     db.insert(keySecrets).select(
@@ -211,7 +213,7 @@ function wireFields(input: KeyChange): Record<string, unknown> {
   return { name, scopes, expires_at: expiresAt, ...limitFields(input), enabled }
 }
 
-function limitFields({ rateLimit, quota }: Pick<KeyInput, 'rateLimit' | 'quota'>) {
+export function limitFields({ rateLimit, quota }: Pick<KeyInput, 'rateLimit' | 'quota'>) {
   return {
     rate_limit: rateLimit && { limit: rateLimit.limit, window_seconds: rateLimit.windowSeconds },
     quota,

@@ -28,6 +28,7 @@ export const SESSION_LIFETIME_MS = 90 * DAY_MS
 /** What a session hands out: an access token to call with, a refresh token to get the next. */
 export type SessionTokens = {
   readonly userId: string
+  readonly sessionId: string
   readonly accessToken: string
   readonly refreshToken: string
 }
@@ -49,6 +50,8 @@ export type SignInInput = {
   readonly username: string
   readonly password: string
   readonly userAgent: string | null
+  /** How long it may stand unused; SESSION_IDLE_MS unless said. */
+  readonly idleMs?: number
 }
 
 /** Opens a session for a username and password. */
@@ -80,7 +83,7 @@ export async function signIn(
       .insert(sessions)
       .select(
         sql`select ${sessionId}, ${users.id}, ${hash}, ${change.ip}, ${input.userAgent},
-          ${change.now}, ${change.now}, ${change.now + SESSION_IDLE_MS}, null
+          ${change.now}, ${change.now}, ${change.now + (input.idleMs ?? SESSION_IDLE_MS)}, null
           from ${users} where ${verified}`,
       )
       .returning({ id: sessions.id }),
@@ -97,7 +100,7 @@ export async function signIn(
   ])
   if (inserted.length === 0) return err('invalid_credentials')
   const accessToken = await signAccessToken(user.id, sessionId, settings, change.now)
-  return ok({ userId: user.id, accessToken, refreshToken: token })
+  return ok({ userId: user.id, sessionId, accessToken, refreshToken: token })
 }
 
 /**
@@ -167,7 +170,7 @@ export async function refreshSession(
   if (session === undefined) return err(await refusalOf(db, sessionId, change.now))
   const { userId } = session
   const accessToken = await signAccessToken(userId, sessionId, settings, change.now)
-  return ok({ userId, accessToken, refreshToken: next.token })
+  return ok({ userId, sessionId, accessToken, refreshToken: next.token })
 }
 
 /** Why a genuine refresh token was refused: for the answer only, nothing is decided here. */

@@ -83,7 +83,7 @@ function streamOf(text: string): ReadableStream {
 
 describe('a body', () => {
   const routes = routesFor().filter(
-    ({ body, classic }) => body !== undefined && classic === undefined,
+    ({ body, classic, form }) => body !== undefined && classic === undefined && form === undefined,
   )
 
   it.each(routes)('that is no JSON: 400 at $name', async (route) => {

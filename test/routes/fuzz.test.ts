@@ -3,6 +3,7 @@ import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { bodiesFor, formsFor, pathSegments, queries, type Sent } from '../support/arbitraries.ts'
 import { type Answer, call, type CallOptions, ORIGIN } from '../support/client.ts'
+import { type Asker, askForCodes } from '../support/claims.ts'
 import { captureConsole, eventsOf } from '../support/console.ts'
 import {
   makeDevice,
@@ -34,15 +35,19 @@ function sparseLimiter(): RateLimit {
   }
 }
 
+const OPEN: RateLimit = { limit: () => Promise.resolve({ success: true }) }
+
 const roomy = {
   ...env,
   PASSWORD_HASH: 'pbkdf2',
   PASSWORD_LIMITER_IP: sparseLimiter(),
-  PASSWORD_LIMITER_USERNAME: { limit: () => Promise.resolve({ success: true }) },
+  PASSWORD_LIMITER_USERNAME: OPEN,
+  CLAIM_LIMITER_IP: OPEN,
+  CLAIM_LIMITER_USER: OPEN,
 }
 
 /** Somebody with a device, until a call has removed either. */
-type Stage = { readonly user: TestUser; readonly device: TestDevice }
+type Stage = { readonly user: TestUser; readonly device: TestDevice; readonly asker: Asker }
 
 async function setStage(): Promise<Stage> {
   const user = await makeUser()
@@ -50,7 +55,7 @@ async function setStage(): Promise<Stage> {
   const device = await makeDevice(user)
   // The verifiers' route asks for it.
   await execute(`update api_keys set scopes = '["keys:verify"]' where id = ?`, device.keyId)
-  return { user, device }
+  return { user, device, asker: await askForCodes({ scope: 'telemetry:*' }) }
 }
 
 afterEach(() => {
@@ -92,7 +97,7 @@ function wildPath(route: NamedRoute, segment: string): string {
   return route.pattern.replaceAll(/:[a-z_]+/g, segment)
 }
 
-function idOf({ user, device }: Stage, kind: ParamKind): string {
+function idOf({ user, device, asker }: Stage, kind: ParamKind): string {
   switch (kind) {
     case 'session':
       return user.sessionId
@@ -100,6 +105,8 @@ function idOf({ user, device }: Stage, kind: ParamKind): string {
       return device.id
     case 'key':
       return device.keyId
+    case 'claim':
+      return asker.userCode
     case 'problem code':
       return 'not-found'
   }
@@ -113,7 +120,8 @@ function optionsFor(route: NamedRoute, stage: Stage, sent: Sent | undefined): Ca
       : {}
   if (route.form !== undefined && sent !== undefined) {
     const { id, secret } = stage.device
-    return { raw: sent.raw, headers: { ...basic(id, secret), ...sent.headers }, env: roomy }
+    const client = route.credential === 'client' ? basic(id, secret) : {}
+    return { raw: sent.raw, headers: { ...client, ...sent.headers }, env: roomy }
   }
   if (sent === undefined) return { ...bearer, env: roomy }
   const raw =
@@ -125,7 +133,8 @@ function optionsFor(route: NamedRoute, stage: Stage, sent: Sent | undefined): Ca
 
 /** Whether the caller, their session or their device may be gone or switched off now. */
 function hasRemoved(route: NamedRoute, answer: Answer): boolean {
-  return answer.status < 300 && ['DELETE', 'PATCH'].includes(route.method)
+  const decides = route.name === 'POST /v1/claims/:user_code'
+  return answer.status < 300 && (decides || ['DELETE', 'PATCH'].includes(route.method))
 }
 
 function describeFault(fault: string, { status, body }: Answer, input: unknown): string {
@@ -143,6 +152,7 @@ function faultOf(answer: Answer, route: NamedRoute): string | undefined {
   // Good credentials were presented: only the password doors and refreshing may say 401.
   if (status === 401 && route.credential !== 'none') return '401 to a good credential'
   if (status < 400) return undefined
+  if (route.page === true) return isPage(answer) ? undefined : 'no page'
   if (route.form !== undefined) return isOAuthError(answer) ? undefined : 'no error of OAuth'
   const fields = new Map(Object.entries(body ?? {}))
   const isShaped =
@@ -176,4 +186,13 @@ function isClassicError(
   if (headers.get('content-type') !== 'application/json') return false
   if (status === 401) return text === JSON.stringify(INVALID_CREDENTIALS)
   return fields.size === 1 && typeof fields.get('message') === 'string'
+}
+
+function isPage({ headers, text }: Answer): boolean {
+  return (
+    headers.get('content-type') === 'text/html; charset=UTF-8' &&
+    headers.has('content-security-policy') &&
+    text.startsWith('<!doctype html>') &&
+    text.includes('role="alert"')
+  )
 }

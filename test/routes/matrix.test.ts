@@ -5,9 +5,10 @@ import {
   badAccessTokens,
   badDeviceSecrets,
 } from '../support/bad-credentials.ts'
+import { answerClaim, askForCodes } from '../support/claims.ts'
 import { type Answer, call } from '../support/client.ts'
 import { expectProblem, withoutInstance } from '../support/expectations.ts'
-import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeDevice, makeUser, type TestUser } from '../support/fixtures.ts'
 import { basic, expectOAuthError, isOAuthError, postForm } from '../support/oauth.ts'
 import {
   type NamedRoute,
@@ -32,25 +33,30 @@ beforeAll(async () => {
   caller = await makeUser()
   const other = await makeUser()
   ids = {
-    own: idsOf(caller, await makeDevice(caller)),
-    'own second': idsOf(caller, await makeDevice(caller)),
-    "another's": { ...idsOf(other, await makeDevice(other)), 'problem code': other.id },
+    own: await idsOf(caller),
+    'own second': await idsOf(caller),
+    "another's": { ...(await idsOf(other)), 'problem code': other.id },
     nowhere: {
       session: newId('sess'),
       device: newId('dev'),
       key: newId('key'),
+      claim: 'BCDF-GHJK',
       'problem code': 'no-such-code',
     },
   }
+  // What waits for a decision is nobody's yet: it becomes somebody's by being decided.
+  await answerClaim(other, { userCode: ids["another's"].claim })
   accessTokens = await badAccessTokens()
   deviceSecrets = await badDeviceSecrets()
 })
 
-function idsOf(user: TestUser, device: TestDevice): Record<ParamKind, string> {
+async function idsOf(user: TestUser): Promise<Record<ParamKind, string>> {
+  const device = await makeDevice(user)
   return {
     session: user.sessionId,
     device: device.id,
     key: device.keyId,
+    claim: (await askForCodes()).userCode,
     'problem code': 'not-found',
   }
 }

@@ -23,6 +23,7 @@ import { type NamedRoute, pathOf, routesFor } from '../support/route-table.ts'
 /** What needs no database. */
 const WITHOUT_D1 = new Set([
   'GET /problems/:code',
+  'GET /claim',
   'GET /.well-known/jwks.json',
   'GET /.well-known/oauth-authorization-server',
 ])
@@ -38,12 +39,14 @@ async function callWell(
   environment: Env,
 ): Promise<Answer> {
   if (route.form !== undefined) {
-    return await postForm(route.pattern, route.form, basic(device.id, device.secret), environment)
+    const client = route.credential === 'client' ? basic(device.id, device.secret) : {}
+    return await postForm(route.pattern, route.form, client, environment)
   }
   const ids = {
     session: user.sessionId,
     device: device.id,
     key: device.keyId,
+    claim: 'BCDF-GHJK',
     'problem code': 'not-found',
   }
   const token = route.credential === 'device secret' ? device.secret : user.token
@@ -71,7 +74,11 @@ async function genuineRefreshToken(user: TestUser): Promise<string> {
 }
 
 function expectUnavailable(answer: Answer, route: NamedRoute): void {
-  if (route.classic === undefined) return expectProblem(answer, 503, 'unavailable')
+  const isProblem = [route.classic, route.form, route.page].every((kind) => kind === undefined)
+  if (isProblem) return expectProblem(answer, 503, 'unavailable')
+  if (route.form !== undefined && route.page === undefined) {
+    expect(answer.body).toMatchObject({ error: 'temporarily_unavailable' })
+  }
   expect(answer.status).toBe(503)
   expect(answer.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
 }

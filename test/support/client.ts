@@ -11,6 +11,8 @@ export type CallOptions = {
   /** Sent as `Authorization: Bearer`. */
   readonly token?: string
   readonly headers?: Readonly<Record<string, string>>
+  /** The country in which the edge saw the caller. */
+  readonly country?: string
   /** Another environment than the test's own: wrapped bindings, other settings. */
   readonly env?: Env
 }
@@ -48,6 +50,7 @@ export async function call(
       ...headers,
     },
     ...(sent === undefined ? {} : { body: sent }),
+    ...(options.country === undefined ? {} : { cf: { country: options.country } }),
   })
   const context = createExecutionContext()
   const response = await app.fetch(request, options.env ?? env, context)

@@ -1,7 +1,7 @@
 import { app } from '../../src/app.ts'
 
 /** What a path parameter names. */
-export type ParamKind = 'session' | 'device' | 'key' | 'problem code'
+export type ParamKind = 'session' | 'device' | 'key' | 'claim' | 'problem code'
 
 export type RouteRow = {
   /** What the route asks for. `body field` is the classic `api_key`; `client`, an OAuth client. */
@@ -13,6 +13,8 @@ export type RouteRow = {
   readonly body?: Readonly<Record<string, unknown>>
   /** A form that the route takes: it speaks OAuth, and its errors are those of RFC 6749 §5.2. */
   readonly form?: Readonly<Record<string, string>>
+  /** It answers with pages, errors too. */
+  readonly page?: true
 }
 
 const KEY = { id: 'device', key_id: 'key' } as const
@@ -79,6 +81,27 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
     body: { api_key: 'made-up', scopes: ['telemetry:write'], fresh: true },
   },
   'ALL /v1/forward-auth': { credential: 'device secret' },
+  'POST /oauth/device_authorization': {
+    credential: 'none',
+    form: { client_id: 'acme-thermo-2', scope: 'telemetry:write', device_name: 'a device' },
+  },
+  'GET /v1/claims/:user_code': { credential: 'access token', params: { user_code: 'claim' } },
+  'POST /v1/claims/:user_code': {
+    credential: 'access token',
+    params: { user_code: 'claim' },
+    body: {
+      decision: 'approve',
+      name: 'a device',
+      scopes: ['telemetry:write'],
+      key: { name: 'first', expires_in: 3600 },
+    },
+  },
+  'GET /claim': { credential: 'none', page: true },
+  'POST /claim': {
+    credential: 'none',
+    page: true,
+    form: { username: 'someone', password: 'a long password', user_code: 'BCDF-GHJK' },
+  },
   'GET /v1/device': { credential: 'device secret' },
   'POST /v1/device/check-ins': { credential: 'device secret', body: { report: { ok: true } } },
 

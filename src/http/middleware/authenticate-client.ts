@@ -39,6 +39,21 @@ export async function authenticateClient(c: AppContext, form: Form): Promise<Cli
   return isItsOwn ? { policy, credential } : invalidClient(c)
 }
 
+/**
+ * Which client speaks, where one without a secret may, too (RFC 8628 §3.1, §3.4): the one that
+ * authenticates, beside whose Basic header its client_id is no second credential; else whoever it
+ * says.
+ */
+export async function readClientId(
+  c: AppContext,
+  form: Form,
+): Promise<Response | string | undefined> {
+  const isSilent = c.req.header('authorization') === undefined && !form.has('client_secret')
+  if (isSilent) return form.get('client_id')
+  const client = await authenticateClient(c, form)
+  return client instanceof Response ? client : client.policy.device.id
+}
+
 function invalidClient(c: AppContext): Response {
   const challenge = { 'WWW-Authenticate': 'Basic realm="latchkey"' }
   return oauthError(c, 401, 'invalid_client', 'the client could not be authenticated', challenge)

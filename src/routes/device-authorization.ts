@@ -1,0 +1,62 @@
+import { CLAIM_SECONDS, POLL_INTERVAL_SECONDS } from '../domain/claims.ts'
+import { showUserCode } from '../domain/user-code.ts'
+import { clientIp } from '../http/client-ip.ts'
+import { type AppContext, factory } from '../http/env.ts'
+import { readClientId } from '../http/middleware/authenticate-client.ts'
+import { oauthError, readForm } from '../http/oauth.ts'
+import { problem } from '../http/problem.ts'
+import { deviceAuthorization as parameters } from '../schemas/claims.ts'
+import { chargeClaimRequest, requestClaim } from '../services/claims.ts'
+
+/** Where a device that holds nothing asks for its codes (RFC 8628 §3.1). */
+export const deviceAuthorization = factory
+  .createApp()
+  .post('/oauth/device_authorization', async (c) => {
+    const form = await readForm(c)
+    if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
+    const clientId = await readClientId(c, form.value)
+    if (clientId instanceof Response) return clientId
+    const fields = { ...Object.fromEntries(form.value), client_id: clientId }
+    const parsed = parameters.safeParse(fields)
+    if (!parsed.success) {
+      const field = parsed.error.issues[0]?.path[0]
+      return field === 'scope'
+        ? oauthError(c, 400, 'invalid_scope', 'That is no scope that a device may ask for.')
+        : oauthError(c, 400, 'invalid_request', FAULTS[field === 'client_id' ? field : 'name'])
+    }
+    const ip = clientIp(c) ?? null
+    // A problem, which the middleware turns into OAuth's words.
+    if (!(await chargeClaimRequest(c.env.CLAIM_LIMITER_IP, ip))) return problem(c, 'rate-limited')
+
+    const { scope: scopes, device_name: deviceName = null } = parsed.data
+    const request = {
+      clientId: parsed.data.client_id,
+      deviceName,
+      scopes,
+      ip,
+      country: countryOf(c),
+    }
+    const { settings } = c.var
+    const codes = await requestClaim(c.env.DB, request, settings, Date.now())
+    const shown = showUserCode(codes.userCode)
+    const verificationUri = `${settings.publicUrl}/claim`
+    return c.json({
+      device_code: codes.deviceCode,
+      user_code: shown,
+      verification_uri: verificationUri,
+      verification_uri_complete: `${verificationUri}?user_code=${shown}`,
+      expires_in: CLAIM_SECONDS,
+      interval: POLL_INTERVAL_SECONDS,
+    })
+  })
+
+const FAULTS = {
+  client_id: 'client_id must be 1 to 64 visible ASCII characters.',
+  name: 'device_name must be 1 to 80 characters, no control character among them.',
+}
+
+/** Where Cloudflare saw the request come from: a country's two letters, or T1 for Tor. */
+function countryOf(c: AppContext): string | null {
+  const country: unknown = c.req.raw.cf?.country
+  return typeof country === 'string' && /^(?:[A-Z]{2}|T1)$/.test(country) ? country : null
+}
