@@ -51,7 +51,9 @@ export function isReservedScope(scope: string): boolean {
 
 /** Whether scopes to be held, wildcards included, are no wider than others that could be held. */
 export function narrowsScopes(wide: readonly string[], narrow: readonly string[]): boolean {
-  return narrow.every((scope) => wide.some((candidate) => includesScope(candidate, scope)))
+  return narrow.every(
+    (scope) => isHoldableScope(scope) && wide.some((candidate) => includesScope(candidate, scope)),
+  )
 }
 
 function includesScope(wide: string, narrow: string): boolean {

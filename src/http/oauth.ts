@@ -44,13 +44,14 @@ export function oauthError(
  */
 export async function readForm(c: Pick<Context, 'req'>): Promise<Result<Form, string>> {
   const mediaType = c.req.header('content-type') ?? ''
-  if (!FORM.test(mediaType)) return err('send application/x-www-form-urlencoded')
-  if (new URL(c.req.url).search !== '') return err('parameters belong in the body, not in the URL')
+  if (!FORM.test(mediaType)) return err('Send application/x-www-form-urlencoded.')
+  if (new URL(c.req.url).search !== '')
+    return err('Send parameters in the body, never in the query.')
   const form = new Map<string, string>()
   // As bytes: workerd warns where a form is read as text.
   const text = new TextDecoder().decode(await c.req.arrayBuffer())
   for (const [name, value] of new URLSearchParams(text)) {
-    if (form.has(name)) return err('a parameter is repeated')
+    if (form.has(name)) return err('A parameter was sent more than once.')
     form.set(name, value)
   }
   for (const [name, value] of form) {
