@@ -103,7 +103,9 @@ export class DeviceState extends DurableObject<Env> {
         .run()
     }
     pruneUsage(sql, now)
-    if (hasUsage(sql)) await this.ctx.storage.setAlarm(now + PRUNE_INTERVAL_MS)
+    // A use meanwhile may have asked for an earlier one.
+    const isSet = (await this.ctx.storage.getAlarm()) !== null
+    if (!isSet && hasUsage(sql)) await this.ctx.storage.setAlarm(now + PRUNE_INTERVAL_MS)
   }
 
   /** Forgets everything: the device was deleted. */

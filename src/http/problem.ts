@@ -70,7 +70,8 @@ export function overLimit(
     members: {
       limit: reading?.limit,
       remaining: reading?.remaining,
-      reset_at: reading?.resetAt ? new Date(reading.resetAt).toISOString() : null,
+      // When a retry would pass all limits, not only this one.
+      reset_at: decision.retryAt === null ? null : new Date(decision.retryAt).toISOString(),
     },
   })
 }

@@ -2,6 +2,9 @@ import { waitUntil } from 'cloudflare:workers'
 import type { LastUse, UsageCount, UsageInterval, UsageRow } from '../domain/usage.ts'
 import { FLUSH_INTERVAL_MS, type UsageBuffer } from '../edge/usage-buffer.ts'
 import { type DeviceStates, reached } from './device-states.ts'
+import { withTimeout } from './timeout.ts'
+
+const OBJECT_TIMEOUT_MS = 5000
 
 /** Counts a verify without delaying it: in memory, and from there to the device's object. */
 export function countUsage(
@@ -25,7 +28,8 @@ export async function flushUsage(states: DeviceStates, buffer: UsageBuffer): Pro
   await Promise.all(
     buffer.take().map(async ({ deviceId, counts }) => {
       try {
-        await states.getByName(deviceId).count(deviceId, counts)
+        // In time to be counted again: the platform ends this work at 30 s.
+        await withTimeout(states.getByName(deviceId).count(deviceId, counts), OBJECT_TIMEOUT_MS)
       } catch {
         for (const counted of counts) buffer.add(deviceId, counted)
       }

@@ -65,6 +65,20 @@ describe('a key over its quota', () => {
     expect((await get(device.secret)).status).toBe(429)
   })
 
+  it('is told of the quota, where it has a rate limit with room as well', async () => {
+    const limits = { ...rate(100), quota: { limit: 1, period: 'total' } }
+    const device = await makeLimitedDevice(await makeUser(), limits)
+    await get(device.secret)
+    const refused = await get(device.secret)
+    expect(standingOf(refused)).toEqual({
+      status: 429,
+      code: 'quota-exceeded',
+      retryAfter: '86400',
+      reading: '"rate";r=99;t=60, "quota";r=0',
+    })
+    expect(refused.body).toMatchObject({ limit: 1, remaining: 0, reset_at: null })
+  })
+
   it('is told to wait for the later of both where it is over its rate limit as well', async () => {
     setClock(LATE - 9000)
     const limits = { ...rate(1), quota: { limit: 1, period: 'hour' } }

@@ -2,7 +2,7 @@ import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from 'c
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { newId } from '../../src/crypto/ids.ts'
 import { call, pick } from '../support/client.ts'
-import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeUser, type TestUser } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import { chargeOf, makeLimitedDevice, patchKey, setClock, stateOf } from '../support/limits.ts'
 import { execute, rowsOf } from '../support/rows.ts'
@@ -14,7 +14,7 @@ const DAY = Date.UTC(2031, 2, 1)
 const NOON = DAY + 12 * HOUR_MS + 34 * 60_000 + 56_789
 
 const iso = (time: number) => new Date(time).toISOString()
-
+const dayOf = (time: number) => iso(time).slice(0, 10)
 async function read(user: TestUser, path: string): Promise<unknown> {
   const { status, body } = await call('GET', path, { token: await freshToken(user) })
   expect(status).toBe(200)
@@ -29,12 +29,10 @@ async function use(secret: string, at: number, scopes: readonly string[] = []) {
   await flush(isolate)
 }
 
-const alarmOf = async (device: TestDevice) =>
+const alarmOf = async (device: { readonly id: string }) =>
   await runInDurableObject(stateOf(device), async (_, { storage }) => await storage.getAlarm())
 
 /** What D1 knows of the last use, which the device list shows. */
-const dayOf = (time: number) => iso(time).slice(0, 10)
-
 async function listed(user: TestUser): Promise<unknown> {
   const { text } = await call('GET', '/v1/devices', { token: await freshToken(user) })
   const { items }: { items: { last_used_on: unknown }[] } = JSON.parse(text)
@@ -42,9 +40,7 @@ async function listed(user: TestUser): Promise<unknown> {
 }
 
 beforeEach(() => setClock(NOON))
-afterEach(() => {
-  vi.useRealTimers()
-})
+afterEach(() => void vi.useRealTimers())
 
 const KINDS = [
   ['an unlimited key', {}],
@@ -67,29 +63,30 @@ describe.each(KINDS)('last_used_at of %s', (_, limits) => {
     expect(await read(user, keys)).toMatchObject({ items: [used] })
     expect(await read(user, `/v1/devices/${device.id}`)).toMatchObject(minute)
 
+    await evictDurableObject(stateOf(device))
+    expect(await read(user, `${keys}/${device.keyId}`)).toMatchObject(used)
+  })
+
+  it('is moved by the next use, and not by what is refused', async () => {
+    const user = await makeUser()
+    const device = await makeLimitedDevice(user, limits)
+    await use(device.secret, NOON)
     await use(device.secret, NOON + 60_000)
     const next = { last_used_at: iso(DAY + 12 * HOUR_MS + 35 * 60_000) }
-    expect(await read(user, `/v1/devices/${device.id}`)).toMatchObject(next)
-    // What is refused is no use.
     await use(device.secret, NOON + 120_000, ['not:held'])
     if ('quota' in limits) await use(device.secret, NOON + 180_000)
     expect(await read(user, `/v1/devices/${device.id}`)).toMatchObject(next)
-    await evictDurableObject(stateOf(device))
-    expect(await read(user, `${keys}/${device.keyId}`)).toMatchObject({ ...next, secrets: [next] })
   })
 
-  it('is told apart by secret, and stays the key’s over a rotation', async () => {
+  it('is told apart by secret while a rotation overlaps', async () => {
     const user = await makeUser()
     const device = await makeLimitedDevice(user, limits)
     const path = `/v1/devices/${device.id}/keys/${device.keyId}`
-    const rotate = async (overlap: number) => {
-      const body = { overlap_seconds: overlap }
-      const answer = await call('POST', `${path}/rotate`, { token: await freshToken(user), body })
-      return pick(answer.body, 'api_key')
-    }
     await use(device.secret, NOON)
     const minute = iso(NOON - (NOON % 60_000))
-    const second = await rotate(600)
+    const body = { overlap_seconds: 600 }
+    const rotated = await call('POST', `${path}/rotate`, { token: await freshToken(user), body })
+    const second = pick(rotated.body, 'api_key')
     const later = NOON + 120_000
     await use(second, later)
     const newer = iso(later - (later % 60_000))
@@ -97,9 +94,18 @@ describe.each(KINDS)('last_used_at of %s', (_, limits) => {
       last_used_at: newer,
       secrets: [{ last_used_at: newer }, { last_used_at: minute }],
     })
-    await rotate(0)
+  })
+
+  it('stays the key’s when a rotation ends the secret that was used', async () => {
+    const user = await makeUser()
+    const device = await makeLimitedDevice(user, limits)
+    const path = `/v1/devices/${device.id}/keys/${device.keyId}`
+    await use(device.secret, NOON)
+    await call('POST', `${path}/rotate`, { token: await freshToken(user), body: {} })
+    const minute = iso(NOON - (NOON % 60_000))
+    expect(await read(user, `/v1/devices/${device.id}`)).toMatchObject({ last_used_at: minute })
     expect(await read(user, path)).toMatchObject({
-      last_used_at: newer,
+      last_used_at: minute,
       secrets: [{ last_used_at: null }],
     })
   })
@@ -187,6 +193,12 @@ describe('the alarm', () => {
     )
     expect(new Set(alarms).size).toBeGreaterThan(25)
     expect(Math.max(...alarms) - Math.min(...alarms)).toBeGreaterThan(HOUR_MS / 2)
+  })
+
+  it('is not set where nothing is counted', async () => {
+    const device = { id: newId('dev') }
+    await stateOf(device).charge(device.id, chargeOf({}, { counts: false }))
+    expect(await alarmOf(device)).toBeNull()
   })
 
   it('never takes a later day back, and leaves a deleted device alone', async () => {

@@ -11,7 +11,14 @@ export const crossOrigin = factory.createMiddleware(async function crossOrigin(c
     origin: [...corsOrigins],
     allowHeaders: ['Authorization', 'Content-Type', 'X-API-Key', 'X-Request-Id'],
     allowMethods: ['GET', 'POST', 'PATCH', 'DELETE'],
-    exposeHeaders: ['Location', 'Retry-After', 'WWW-Authenticate', 'X-Request-Id'],
+    exposeHeaders: [
+      'Location',
+      'RateLimit',
+      'RateLimit-Policy',
+      'Retry-After',
+      'WWW-Authenticate',
+      'X-Request-Id',
+    ],
     maxAge: DAY_SECONDS,
   })
   return await answer(c, next)
