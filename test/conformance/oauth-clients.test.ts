@@ -133,6 +133,41 @@ describe('openid-client, unmodified', () => {
   })
 })
 
+describe('openid-client, for a device that holds nothing (RFC 8628)', () => {
+  it('asks for a code, polls by itself, and gets its secret once its owner approves', async () => {
+    const model = await client.discovery(origin, 'acme-thermo-2', undefined, client.None(), {
+      algorithm: 'oauth2',
+      execute: [client.allowInsecureRequests],
+    })
+    const asked = await client.initiateDeviceAuthorization(model, { scope: 'telemetry:write' })
+    expect(asked.verification_uri).toBe(`${origin.origin}/claim`)
+    const polling = client.pollDeviceAuthorizationGrant(model, { ...asked, interval: 1 })
+    const decision = { decision: 'approve', name: 'claimed' }
+    await call(`/v1/claims/${asked.user_code}`, decision)
+    const granted = await polling
+    expect(granted).toMatchObject({ scope: 'telemetry:write', device_id: expect.any(String) })
+    expect(granted.expires_in).toBeUndefined()
+    const self = await fetch(new URL('/v1/device', origin), {
+      headers: { Authorization: `Bearer ${granted.access_token}` },
+    })
+    expect(await self.json()).toMatchObject({ device: { name: 'claimed' } })
+
+    const again = client.pollDeviceAuthorizationGrant(model, { ...asked, interval: 1 })
+    await expect(again).rejects.toMatchObject({ error: 'invalid_grant' })
+  })
+
+  it('is told that its owner said no', async () => {
+    const model = await client.discovery(origin, 'acme-thermo-2', undefined, client.None(), {
+      algorithm: 'oauth2',
+      execute: [client.allowInsecureRequests],
+    })
+    const asked = await client.initiateDeviceAuthorization(model, {})
+    await call(`/v1/claims/${asked.user_code}`, { decision: 'deny' })
+    const polling = client.pollDeviceAuthorizationGrant(model, { ...asked, interval: 1 })
+    await expect(polling).rejects.toMatchObject({ error: 'access_denied' })
+  })
+})
+
 describe('jose, unmodified', () => {
   it('verifies a device token offline, from the JWKS URL', async () => {
     const device = await register('offline', ['telemetry:*'])

@@ -38,6 +38,7 @@ let port: number
 let server: DevServer
 let madeVars: string
 let device: { readonly id: string; readonly apiKey: string }
+let limited: string
 /** What the servers said that were stopped. */
 let said = ''
 
@@ -123,6 +124,17 @@ describe('npm run dev in a fresh clone', () => {
     }
   })
 
+  it('counts a limited key', async () => {
+    const opened = session.parse((await post('/v1/sessions', account)).body)
+    keepSecret('another refresh token', opened.refresh_token)
+    const token = keepToken('another access token', opened.access_token)
+    const key = { rate_limit: { limit: 3, window_seconds: 86_400 } }
+    const creation = await post('/v1/devices', { name: 'limited', key }, token)
+    limited = keepSecret('the limited API key', createdDevice.parse(creation.body).api_key)
+    expect(await statusOf(limited)).toBe(200)
+    expect(await statusOf(limited)).toBe(200)
+  })
+
   it('names itself by its port in the problems of whom it refuses', async () => {
     const password = keepSecret('a wrong password', aPassword())
     const refused = await post('/v1/sessions', { ...account, password })
@@ -171,6 +183,11 @@ describe('npm run dev again', () => {
     })
   })
 
+  it('goes on counting in the middle of the window', async () => {
+    expect(await statusOf(limited)).toBe(200)
+    expect(await statusOf(limited)).toBe(429)
+  })
+
   it('ends whole on Ctrl-C', async () => {
     expect(await stopDevServer(server, 'Ctrl-C')).toEqual([])
     said += server.output()
@@ -195,6 +212,10 @@ function expectNoLeak(): void {
 async function post(path: string, body: Record<string, unknown>, token?: string) {
   const credential = token === undefined ? {} : { token }
   return await call(`POST ${server.url}${path}`, { body, ...credential })
+}
+
+async function statusOf(apiKey: string): Promise<number> {
+  return (await call(`GET ${server.url}/v1/device`, { token: apiKey })).status
 }
 
 /** Remembers a secret, to be looked for. */
