@@ -1,16 +1,11 @@
-import { narrowsScopes, VERIFY_OWN, verifierReach } from '../domain/scopes.ts'
 import type { PollRefusal } from '../domain/claims.ts'
+import { narrowsScopes } from '../domain/scopes.ts'
 import { clientIp } from '../http/client-ip.ts'
-import { readDeviceCredential } from '../http/credential.ts'
 import { type AppContext, factory } from '../http/env.ts'
-import { callerOf, verifyPresented, worldOf } from '../http/middleware/require-device.ts'
+import { authenticateClient, readClientId } from '../http/middleware/authenticate-client.ts'
+import { authenticateVerifier } from '../http/middleware/authenticate-verifier.ts'
+import { callerOf, worldOf } from '../http/middleware/require-device.ts'
 import { type Form, oauthError, readForm } from '../http/oauth.ts'
-import { noteDenial, retryAfter } from '../http/problem.ts'
-import {
-  authenticateClient,
-  type Client,
-  readClientId,
-} from '../http/middleware/authenticate-client.ts'
 import { issueDeviceToken } from '../services/device-tokens.ts'
 import { endSecret } from '../services/end-secret.ts'
 import { redeemClaim } from '../services/redeem-claim.ts'
@@ -157,49 +152,3 @@ const POLL_REFUSALS = {
   expired_token: 'the code has expired',
   invalid_grant: 'the code is not valid, or is spent',
 } as const satisfies Record<PollRefusal, string>
-
-/** Who may ask about others: as in POST /v1/keys/verify, by a key, a token or as a client. */
-async function authenticateVerifier(
-  c: AppContext,
-  form: Form,
-): Promise<Response | { readonly ownerId: string | undefined }> {
-  const policy = await verifierPolicy(c, form)
-  if (policy instanceof Response) return policy
-  const reach = verifierReach(policy.key.scopes, policy.owner.role)
-  if (reach === undefined) {
-    const challenge = `Bearer realm="latchkey", error="insufficient_scope", scope="${VERIFY_OWN}"`
-    const headers = { 'WWW-Authenticate': challenge }
-    return oauthError(c, 403, 'insufficient_scope', `the key does not hold ${VERIFY_OWN}`, headers)
-  }
-  return { ownerId: reach === 'own' ? policy.owner.id : undefined }
-}
-
-async function verifierPolicy(c: AppContext, form: Form): Promise<Response | Client['policy']> {
-  const isClient = form.has('client_secret') || /^basic /i.test(c.req.header('authorization') ?? '')
-  if (isClient) {
-    const client = await authenticateClient(c, form)
-    return client instanceof Response ? client : client.policy
-  }
-  const presented = readDeviceCredential(c.req.raw.headers)
-  if (!presented.ok) {
-    if (presented.reason === 'several') {
-      return oauthError(c, 400, 'invalid_request', 'more than one credential')
-    }
-    return noVerifier(c, presented.reason === 'missing' ? '' : ', error="invalid_token"')
-  }
-  const verified = await verifyPresented(c, presented.value)
-  if (verified.valid) return verified.policy
-  const { denial, meter } = verified
-  noteDenial(c, denial)
-  if (denial !== 'rate_limited' && denial !== 'quota_exceeded') {
-    return noVerifier(c, ', error="invalid_token"')
-  }
-  const wait = { 'Retry-After': retryAfter(meter, c.var.now) }
-  return oauthError(c, 429, 'slow_down', 'the verifier itself is over a limit', wait)
-}
-
-/** @param fault RFC 6750 §3.1: nothing where no token was presented */
-function noVerifier(c: AppContext, fault: string): Response {
-  const challenge = { 'WWW-Authenticate': `Bearer realm="latchkey"${fault}` }
-  return oauthError(c, 401, 'invalid_client', "a verifier's credential is needed", challenge)
-}
