@@ -170,7 +170,10 @@ export const deviceClaims = sqliteTable(
   (table) => [index('device_claims_expires').on(table.expiresAt)],
 )
 
-/** What was ended, in order: the feed by which tokens die before they expire. */
+/**
+ * What was ended, in order: the feed by which tokens die before they expire. A user who is disabled
+ * or gets another role is put on it by a trigger, whoever does it: see `users_end_tokens`.
+ */
 export const revocations = sqliteTable('revocations', {
   seq: integer('seq').primaryKey({ autoIncrement: true }),
   /** The id of a key, device or owner, or the hash of a secret. */

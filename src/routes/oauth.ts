@@ -2,7 +2,11 @@ import type { PollRefusal } from '../domain/claims.ts'
 import { narrowsScopes } from '../domain/scopes.ts'
 import { clientIp } from '../http/client-ip.ts'
 import { type AppContext, factory } from '../http/env.ts'
-import { authenticateClient, readClientId } from '../http/middleware/authenticate-client.ts'
+import {
+  authenticateClient,
+  readClientId,
+  tooMany,
+} from '../http/middleware/authenticate-client.ts'
 import { authenticateVerifier } from '../http/middleware/authenticate-verifier.ts'
 import { callerOf, worldOf } from '../http/middleware/require-device.ts'
 import { type Form, oauthError, readForm } from '../http/oauth.ts'
@@ -45,7 +49,8 @@ export const oauth = factory
     const presented = form.value.get('token')
     if (presented === undefined) return oauthError(c, 400, 'invalid_request', 'token is missing')
     const request = { presented, ownerId: verifier.ownerId, caller: callerOf(c) }
-    return c.json(await introspect(worldOf(c), request))
+    const answer = await introspect(worldOf(c), request)
+    return answer === 'throttled' ? tooMany(c, null) : c.json(answer)
   })
   .post('/oauth/revoke', async (c) => {
     const form = await readForm(c)

@@ -2,8 +2,8 @@ import * as z from 'zod'
 import { COST_MAX } from '../domain/meter.ts'
 import { isLiteralScope, SCOPES_MAX } from '../domain/scopes.ts'
 
-/** What a presented string may be at most: anything longer cannot be genuine. */
-const PRESENTED_MAX_CHARACTERS = 4096
+/** What a presented string may be at most: a token of 64 long scopes takes some 12,000. */
+const PRESENTED_MAX_CHARACTERS = 16_384
 
 export const verifyRequest = z.strictObject({
   api_key: z.string().min(1).max(PRESENTED_MAX_CHARACTERS),

@@ -83,7 +83,9 @@ export async function verifyDeviceToken(
   const { database, settings, now, isolate } = world
   const claims = await genuineClaims(token, world)
   if (claims === undefined) return undefined
-  if (now >= claims.expiresAt * 1000) return { claims, end: 'expired' }
+  // No older than today's setting allows either: the feed forgets by it.
+  const end = Math.min(claims.expiresAt, claims.issuedAt + settings.deviceTokenSeconds)
+  if (now >= end * 1000) return { claims, end: 'expired' }
   const feed = await currentFeed({ database, feed: isolate.feed, settings, now }, fresh)
   const hasEnded = feed.hasEnded(subjectsOfToken(claims), claims.feedPosition)
   return { claims, end: hasEnded ? 'revoked' : null }

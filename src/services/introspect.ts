@@ -18,14 +18,18 @@ export type Introspection =
 
 /**
  * Tells whether a secret or device token is good now, as every door decides it, and charges nothing.
+ * @returns `throttled` when the caller has presented so many unknown secrets that nobody looked
  * @throws Unavailable as verifyKey does
  */
 export async function introspect(
   world: VerifyWorld,
   request: Pick<VerifyRequest, 'presented' | 'ownerId' | 'caller'>,
-): Promise<Introspection> {
+): Promise<Introspection | 'throttled'> {
   const verified = await verifyKey(world, { ...request, cost: 0 })
-  if (!verified.valid) return { active: false }
+  if (!verified.valid) {
+    const isThrottled = verified.denial === 'rate_limited' && verified.ownerId === null
+    return isThrottled ? 'throttled' : { active: false }
+  }
   const { policy, credential } = verified
   const common = {
     active: true,

@@ -54,6 +54,11 @@ const ENDS: readonly (readonly [string, () => Promise<void>])[] = [
     'rotating with an overlap shorter than it',
     () => onKey('POST', '/rotate', { overlap_seconds: 60 }),
   ],
+  ['disabling its owner', () => execute('update users set disabled_at = 1 where id = ?', user.id)],
+  [
+    'giving its owner another role',
+    () => execute("update users set role = 'admin' where id = ?", user.id),
+  ],
   ['disabling its device', () => onDevice('PATCH', { enabled: false })],
   ['deleting its device', () => onDevice('DELETE')],
 ]
@@ -72,14 +77,17 @@ describe('a device token', () => {
     expect(await here.codeOf(token, { fresh: true })).toBe('revoked')
   })
 
-  it.each(ENDS)('is dead at once where it was done: %s', async (_, end) => {
-    expect((await call('GET', '/v1/device', { token })).status).toBe(200)
-    await end()
-    expect(await call('GET', '/v1/device', { token })).toMatchObject({
-      status: 401,
-      body: { code: 'revoked' },
-    })
-  })
+  it.each(ENDS.filter(([name]) => !name.includes('owner')))(
+    'is dead at once where it was done: %s',
+    async (_, end) => {
+      expect((await call('GET', '/v1/device', { token })).status).toBe(200)
+      await end()
+      expect(await call('GET', '/v1/device', { token })).toMatchObject({
+        status: 401,
+        body: { code: 'revoked' },
+      })
+    },
+  )
 
   it('of an unrelated key lives on, and one that is issued after re-enabling lives', async () => {
     const other = await makeDevice(user)
@@ -117,6 +125,14 @@ describe('a device token', () => {
     const cold = makeIsolate(here.now)
     cold.database = withFailingDatabase().DB
     await expect(cold.codeOf(token)).rejects.toThrow('could not be read')
+  })
+
+  it('is no older than the setting allows, also when that is lowered', async () => {
+    const settings = { ...loadSettings(env), deviceTokenSeconds: 60 }
+    const lowered = makeIsolate(Date.now() + 59_000, settings)
+    expect(await lowered.codeOf(token)).toBe('valid')
+    lowered.now += 2000
+    expect(await lowered.codeOf(token)).toBe('expired')
   })
 
   it('expires by itself', async () => {

@@ -1,7 +1,8 @@
+import type { MeterDecision } from '../../domain/meter.ts'
 import { type Credential, type Verification, verifyKey } from '../../services/verify.ts'
 import type { AppContext } from '../env.ts'
 import { type Form, oauthError, readClientCredentials } from '../oauth.ts'
-import { noteDenial } from '../problem.ts'
+import { noteDenial, retryAfter } from '../problem.ts'
 import { callerOf, worldOf } from './require-device.ts'
 
 /** A device that has authenticated as an OAuth client, with its secret. */
@@ -13,8 +14,13 @@ export type Client = {
 /**
  * Authenticates an OAuth client (RFC 6749 §2.3.1): its id is its device's, its secret the device's.
  * D1 itself is asked. Whatever is wrong with the client, the answer is `invalid_client`.
+ * @param cost what a limited client is charged: nothing, unless it authenticates to ask about others
  */
-export async function authenticateClient(c: AppContext, form: Form): Promise<Client | Response> {
+export async function authenticateClient(
+  c: AppContext,
+  form: Form,
+  cost = 0,
+): Promise<Client | Response> {
   const presented = readClientCredentials(c.req.raw.headers, form)
   if (!presented.ok && presented.reason === 'several') {
     return oauthError(c, 400, 'invalid_request', 'more than one client authentication')
@@ -22,17 +28,14 @@ export async function authenticateClient(c: AppContext, form: Form): Promise<Cli
   if (!presented.ok) return invalidClient(c)
 
   const { id, secret } = presented.value
-  const request = { presented: secret, cost: 0, fresh: true, caller: callerOf(c) }
+  const request = { presented: secret, cost, fresh: true, caller: callerOf(c) }
   const verified = await verifyKey(worldOf(c), request)
   c.var.log.deviceId = verified.policy?.device.id
   c.var.log.keyId = verified.policy?.key.id
   if (!verified.valid) {
     noteDenial(c, verified.denial)
-    if (verified.denial === 'rate_limited' && verified.policy === null) {
-      const wait = { 'Retry-After': '60' }
-      return oauthError(c, 429, 'invalid_client', 'too many unknown secrets', wait)
-    }
-    return invalidClient(c)
+    const isLimit = verified.denial === 'rate_limited' || verified.denial === 'quota_exceeded'
+    return isLimit ? tooMany(c, verified.meter) : invalidClient(c)
   }
   const { policy, credential } = verified
   const isItsOwn = credential.kind === 'secret' && policy.device.id === id
@@ -52,6 +55,12 @@ export async function readClientId(
   if (isSilent) return form.get('client_id')
   const client = await authenticateClient(c, form)
   return client instanceof Response ? client : client.policy.device.id
+}
+
+/** Answers a caller who is over a limit of its own, or presents too many unknown secrets. */
+export function tooMany(c: AppContext, meter: MeterDecision | null): Response {
+  const wait = { 'Retry-After': retryAfter(meter, Date.now()) }
+  return oauthError(c, 429, 'slow_down', 'too many requests', wait)
 }
 
 function invalidClient(c: AppContext): Response {

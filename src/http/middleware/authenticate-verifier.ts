@@ -2,8 +2,8 @@ import { VERIFY_OWN, verifierReach } from '../../domain/scopes.ts'
 import { readDeviceCredential } from '../credential.ts'
 import type { AppContext } from '../env.ts'
 import { type Form, oauthError } from '../oauth.ts'
-import { noteDenial, retryAfter } from '../problem.ts'
-import { authenticateClient, type Client } from './authenticate-client.ts'
+import { noteDenial } from '../problem.ts'
+import { authenticateClient, type Client, tooMany } from './authenticate-client.ts'
 import { verifyPresented } from './require-device.ts'
 
 /** Who may ask about others: as in POST /v1/keys/verify, by a key, a token or as a client. */
@@ -21,7 +21,7 @@ export async function authenticateVerifier(
 async function verifierPolicy(c: AppContext, form: Form): Promise<Response | Client['policy']> {
   const isClient = form.has('client_secret') || /^basic /i.test(c.req.header('authorization') ?? '')
   if (isClient) {
-    const client = await authenticateClient(c, form)
+    const client = await authenticateClient(c, form, 1)
     return client instanceof Response ? client : client.policy
   }
   const presented = readDeviceCredential(c.req.raw.headers)
@@ -39,8 +39,7 @@ async function verifierPolicy(c: AppContext, form: Form): Promise<Response | Cli
   if (denial !== 'rate_limited' && denial !== 'quota_exceeded') {
     return noVerifier(c, ', error="invalid_token"')
   }
-  const wait = { 'Retry-After': retryAfter(meter, c.var.now) }
-  return oauthError(c, 429, 'slow_down', 'the verifier itself is over a limit', wait)
+  return tooMany(c, meter)
 }
 
 /** @param fault RFC 6750 §3.1: nothing where no token was presented */
