@@ -2,7 +2,7 @@ import { WorkerEntrypoint } from 'cloudflare:workers'
 import { COST_MAX } from './domain/meter.ts'
 import { isLiteralScope } from './domain/scopes.ts'
 import { RETRY_AFTER_SECONDS, Unavailable } from './domain/unavailable.ts'
-import { logFailure } from './http/log.ts'
+import { logFailure, logRpcDenial } from './http/log.ts'
 import { noteOutage } from './services/outage-log.ts'
 import { verifyFor, type VerifyResult } from './services/verify-for.ts'
 import { loadSettings } from './settings.ts'
@@ -44,7 +44,12 @@ export class KeyVerifier extends WorkerEntrypoint<Env> {
       const settings = loadSettings(this.env)
       const { DB: database, DEVICE_STATE: states } = this.env
       const world = { database, states, settings, now: Date.now() }
-      return await verifyFor(world, { presented, ...asked, ownerId })
+      const result = await verifyFor(world, { presented, ...asked, ownerId })
+      if (!result.valid) {
+        const whose = { device: result.device?.id, key: result.key?.id }
+        logRpcDenial(result.code, whose, world.now)
+      }
+      return result
     } catch (failure) {
       if (failure instanceof Unavailable) noteOutage('rpc-unavailable', Date.now())
       else logFailure('rpc', failure)

@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import { routePath } from 'hono/route'
+import type { Denial } from '../domain/evaluate-key.ts'
 import type { AppEnv } from './env.ts'
 
 const FRAMES_LOGGED = 8
@@ -32,6 +33,16 @@ export function logRequest(c: Context<AppEnv>, milliseconds: number): void {
   })
   if (status >= 500) console.error(line)
   else console.info(line)
+}
+
+/** Writes the line of a denial over RPC, where no request has one; what was made up is counted. */
+export function logRpcDenial(
+  code: Denial,
+  whose: { readonly device: string | undefined; readonly key: string | undefined },
+  now: number,
+): void {
+  if (code === 'not_found') logMadeUp(now)
+  else console.info(JSON.stringify({ event: 'rpc-denial', code, ...whose }))
 }
 
 /** One line a second, however many there are: an attacker must not be able to fill the log. */

@@ -1,4 +1,4 @@
-import { env } from 'cloudflare:workers'
+import { env, exports } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type Answer, call, type CallOptions, pick } from '../support/client.ts'
 import { captureConsole, eventsOf, type LogLine } from '../support/console.ts'
@@ -160,6 +160,21 @@ describe('no line is written', () => {
     expect(lines.slice(from)).toMatchObject([{ level: 'warn' }])
     const counted = { event: 'made-up-credentials', count: knocks.length + 2 }
     expect(eventsOf(lines.slice(from), 'made-up-credentials')).toEqual([counted])
+  })
+})
+
+describe('a denial over RPC', () => {
+  it('has a line that says whose key it was, and never its secret', async () => {
+    const device = await makeDevice(await makeUser())
+    const from = lines.length
+    expect(await exports.KeyVerifier.verify(device.secret)).toMatchObject({ valid: true })
+    expect(lines.slice(from)).toEqual([])
+    await exports.KeyVerifier.verify(device.secret, { scopes: ['a'] })
+    const line = { event: 'rpc-denial', code: 'insufficient_scope' }
+    expect(eventsOf(lines.slice(from), 'rpc-denial')).toEqual([
+      { ...line, device: device.id, key: device.keyId },
+    ])
+    expect(JSON.stringify(lines.slice(from))).not.toContain(device.secret)
   })
 })
 
