@@ -162,6 +162,17 @@ describe('a device token', () => {
     expect(await here.codeOf(device.secret)).toBe('rate_limited')
   })
 
+  it('is good where an older end of its key is still remembered, also right after pruning', async () => {
+    await onKey('PATCH', '', { enabled: false })
+    await onKey('PATCH', '', { enabled: true })
+    expect(await here.codeOf(token, { fresh: true })).toBe('revoked')
+    const settings = loadSettings(env)
+    await pruneFeed(env.DB, settings, Date.now() + settings.deviceTokenSeconds * 1000 + 121_000)
+    expect(await countRows('revocations', 'true')).toBe(0)
+    expect(await here.codeOf(await fetchToken(device))).toBe('valid')
+    expect(await here.codeOf(token)).toBe('revoked')
+  })
+
   it('leaves nothing on the feed that no token can concern', async () => {
     await onKey('DELETE', '')
     const settings = loadSettings(env)

@@ -135,6 +135,15 @@ describe('a body', () => {
     expectProblem(answer, 400, 'invalid-request', ['/zeta', '/a~1b'])
   })
 
+  it('with 25 faults is told of 20: no answer grows with what is sent', async () => {
+    const names = Array.from({ length: 25 }, (_, index) => `unknown-${index}`)
+    const unknown = Object.fromEntries(names.map((name) => [name, 1]))
+    const pointers = names.slice(0, 20).map((name) => `/${name}`)
+    const body = { username: 'someone-new', password: 'a long password', ...unknown }
+    const answer = await call('POST', '/v1/users', { body })
+    expectProblem(answer, 400, 'invalid-request', pointers)
+  })
+
   it.each(routesFor('client'))('that is no form: 400 in OAuth’s words at $name', async (route) => {
     const { id, secret } = await makeDevice(await makeUser())
     const raw = new URLSearchParams(route.form).toString()

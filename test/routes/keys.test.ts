@@ -1,9 +1,16 @@
 import { env } from 'cloudflare:workers'
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { call, pick } from '../support/client.ts'
 import { makeDevice, makeUser } from '../support/fixtures.ts'
+import { setClock } from '../support/limits.ts'
+import { execute } from '../support/rows.ts'
+import { freshToken } from '../support/usage.ts'
 
 const YEAR_MS = 365 * 86_400_000
+
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 async function setUp() {
   const user = await makeUser()
@@ -142,6 +149,24 @@ describe('keys of a device', () => {
     const first = await call('GET', `${keys}?limit=3`, { token })
     const cursor = pick(first.body, 'next_cursor')
     expect(await idsOf(`?limit=3&cursor=${cursor}`)).toEqual([revoked])
+  })
+
+  it('are expired at the very millisecond of their end, and active one before it', async () => {
+    const { user, keys, device } = await setUp()
+    const path = `${keys}/${device.keyId}`
+    const end = Date.now() + 60_000
+    await execute('update api_keys set expires_at = ? where id = ?', end, device.keyId)
+    const statusAt = async (now: number) => {
+      setClock(now)
+      return await call('GET', path, { token: await freshToken(user) })
+    }
+    expect((await statusAt(end - 1)).body).toMatchObject({ status: 'active' })
+    expect((await statusAt(end)).body).toMatchObject({ status: 'expired' })
+    const rotated = await call('POST', `${path}/rotate`, {
+      token: await freshToken(user),
+      body: {},
+    })
+    expect(rotated).toMatchObject({ status: 409, body: { code: 'key-expired' } })
   })
 
   it('are audited with what changed', async () => {

@@ -176,6 +176,18 @@ describe('the use of a retired secret', () => {
     )
   })
 
+  it('is not on record where the whole key has expired', async () => {
+    const { device, rotate, codeOf } = await setUp()
+    const secret = pick((await rotate(60)).body, 'api_key')
+    const end = Date.now() + 120_000
+    await execute('update api_keys set expires_at = ? where id = ?', end, device.keyId)
+    for (const presented of [device.secret, secret]) {
+      expect(await codeOf(presented, end)).toBe('expired')
+    }
+    await scheduler.wait(20)
+    expect(await eventsOf(device.keyId)).toEqual([])
+  })
+
   it('is none of a revoked or deleted key', async () => {
     const { device, path, user } = await setUp()
     await call('DELETE', path, { token: user.token })

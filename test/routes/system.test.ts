@@ -143,6 +143,19 @@ describe('CORS', () => {
     expect(refused.headers.get('access-control-allow-credentials')).toBeNull()
   })
 
+  it('lets pages read the headers that say where, who, how much and how long', async () => {
+    const { headers } = await call('GET', '/v1/me', { headers: { Origin: origin }, env: open })
+    const exposed = headers.get('access-control-expose-headers')?.split(/, */)
+    expect(exposed?.toSorted()).toEqual([
+      'Location',
+      'RateLimit',
+      'RateLimit-Policy',
+      'Retry-After',
+      'WWW-Authenticate',
+      'X-Request-Id',
+    ])
+  })
+
   it.each(['https://evil.example', 'https://app.example.evil', 'http://app.example', 'null'])(
     'answers no other origin: %s',
     async (other) => {

@@ -6,7 +6,7 @@ import { makeUser, type TestUser } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import { chargeOf, makeLimitedDevice, patchKey, setClock, stateOf } from '../support/limits.ts'
 import { execute, rowsOf } from '../support/rows.ts'
-import { flush, freshToken } from '../support/usage.ts'
+import { countUse, flush, freshToken } from '../support/usage.ts'
 
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
@@ -146,6 +146,19 @@ describe.each(KINDS)('the alarm of the object of %s', (_, limits) => {
     expect(await listed(user)).toBe(dayOf(DAY + DAY_MS))
   })
 
+  it('is not moved by what is refused after a use of the same day', async () => {
+    const user = await makeUser()
+    const device = await makeLimitedDevice(user, limits)
+    await use(device.secret, NOON)
+    const asked = await alarmOf(device)
+    await use(device.secret, NOON, ['not:held'])
+    expect(await alarmOf(device)).toBe(asked)
+    setClock(NOON + HOUR_MS)
+    await runDurableObjectAlarm(stateOf(device))
+    await use(device.secret, NOON + 2 * HOUR_MS, ['not:held'])
+    expect(await alarmOf(device)).toBe(NOON + HOUR_MS + 30 * DAY_MS)
+  })
+
   it('tells of a day on which the device was first refused, and used after that', async () => {
     const user = await makeUser()
     const device = await makeLimitedDevice(user, limits)
@@ -161,22 +174,6 @@ describe.each(KINDS)('the alarm of the object of %s', (_, limits) => {
     const alarm = await alarmOf(device)
     if (alarm !== null && alarm <= Date.now()) await runDurableObjectAlarm(stateOf(device))
     expect(await listed(user)).toBe(dayOf(DAY))
-  })
-})
-
-describe('last_used_at', () => {
-  it('does not go back with a clock that steps back', async () => {
-    const device = { id: newId('dev') }
-    for (const at of [NOON + 60_000, NOON + 55_000, NOON]) {
-      setClock(at)
-      await stateOf(device).count(device.id, [
-        { keyId: 'key', secretHash: 'hash', outcome: 'allowed', count: 1, at },
-      ])
-    }
-    const minute = NOON + 60_000 - (NOON % 60_000)
-    expect(await stateOf(device).lastUses()).toEqual([
-      { keyId: 'key', secretHash: 'hash', at: minute },
-    ])
   })
 })
 
@@ -217,18 +214,13 @@ describe('the alarm', () => {
   it('forgets hours after 90 days and days after two years, and rests when nothing is left', async () => {
     const device = { id: newId('dev') }
     const stub = stateOf(device)
-    const count = async (at: number) => {
-      setClock(at)
-      await stub.count(device.id, [
-        { keyId: 'key', secretHash: 'hash', outcome: 'allowed', count: 1, at },
-      ])
-    }
     const kept = async (interval: 'hour' | 'day') =>
       (await stub.usage(interval, 0, Date.now() + DAY_MS)).map(({ start }) => start)
     const first = DAY + 5 * HOUR_MS
-    await count(first)
-    await count(first + HOUR_MS)
-    await count(DAY + 10 * DAY_MS)
+    for (const at of [first, first + HOUR_MS, DAY + 10 * DAY_MS]) {
+      setClock(at)
+      await countUse(device.id, at)
+    }
     const runAlarm = async (at: number) => {
       setClock(at)
       expect(await runDurableObjectAlarm(stub)).toBe(true)

@@ -4,10 +4,12 @@ import { UsageBuffer } from '../../src/edge/usage-buffer.ts'
 import { newId } from '../../src/crypto/ids.ts'
 import { flushUsage } from '../../src/services/usage.ts'
 import { makeIsolate } from '../support/isolates.ts'
-import { atOnce, fail, makePlainDevice, stateOf, watchStates } from '../support/limits.ts'
+import { atOnce, fail, hang, makePlainDevice, stateOf, watchStates } from '../support/limits.ts'
 import { flush, totalsOf } from '../support/usage.ts'
 
 const FLUSH_INTERVAL_MS = 20_000
+/** Short enough that the counts are in the buffer again before the platform ends the flush. */
+const OBJECT_TIMEOUT_MS = 5000
 
 /** A buffer that holds a count for each of so many devices, in this order. */
 function bufferFor(devices: number) {
@@ -130,6 +132,23 @@ describe('the flush of usage', () => {
     await flushUsage(env.DEVICE_STATE, buffer)
     await flushUsage(env.DEVICE_STATE, buffer)
     expect(await Promise.all(ids.map(countedBy))).toEqual([3, 3, 3, 3, 3])
+  })
+
+  it('waits 5 s for an object that hangs, and keeps its counts for the next', async () => {
+    const { ids, buffer } = bufferFor(1)
+    const wait = scheduler.wait.bind(scheduler)
+    const waited: number[] = []
+    vi.spyOn(scheduler, 'wait').mockImplementation(async (ms) => {
+      waited.push(ms)
+      await wait(0)
+    })
+    const flushed = flushUsage(watchStates(hang).states, buffer)
+    const hung = wait(2000).then(() => 'hung')
+    expect(await Promise.race([flushed, hung])).toBeUndefined()
+    expect(waited).toEqual([OBJECT_TIMEOUT_MS])
+    vi.restoreAllMocks()
+    await flushUsage(env.DEVICE_STATE, buffer)
+    expect(await Promise.all(ids.map(countedBy))).toEqual([1])
   })
 
   it('loses nothing of what is counted while it runs', async () => {

@@ -1,5 +1,6 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { newId } from '../../src/crypto/ids.ts'
 import { isolateState } from '../../src/edge/isolate-state.ts'
 import { flushUsage } from '../../src/services/usage.ts'
 import { loadSettings } from '../../src/settings.ts'
@@ -11,14 +12,17 @@ import {
   fail,
   makeLimitedDevice,
   makePlainDevice,
+  setClock,
   setUpVerifier,
+  stateOf,
   watchStates,
   type WireLimits,
 } from '../support/limits.ts'
 import { execute } from '../support/rows.ts'
-import { flush, totalsOf, usageOf } from '../support/usage.ts'
+import { countUse, flush, totalsOf, usageOf } from '../support/usage.ts'
 
 afterEach(() => {
+  vi.useRealTimers()
   vi.restoreAllMocks()
 })
 
@@ -147,5 +151,30 @@ describe('usage', () => {
     expect(await totalsOf(user, limited)).toEqual(expected.limited)
     // Limits hold whatever is counted.
     expect((await isolate.verify(limited.secret)).meter?.quota?.remaining).toBe(6)
+  })
+})
+
+describe('the object of a device', () => {
+  const HOUR = Date.UTC(2031, 2, 1, 12)
+  const MINUTE = HOUR + 34 * 60_000
+
+  it('never takes a last use back, whatever its clock does', async () => {
+    const id = newId('dev')
+    for (const at of [MINUTE + 60_000, MINUTE + 59_999, MINUTE]) {
+      setClock(at)
+      await countUse(id, at)
+    }
+    const use = { keyId: 'key', secretHash: 'hash', at: MINUTE + 60_000 }
+    expect(await stateOf({ id }).lastUses()).toEqual([use])
+  })
+
+  it('takes a use of an isolate whose clock is an hour ahead for one of now', async () => {
+    const id = newId('dev')
+    setClock(MINUTE + 30_000)
+    await countUse(id, MINUTE + 30_000 + 3_600_000)
+    const use = { keyId: 'key', secretHash: 'hash', at: MINUTE }
+    expect(await stateOf({ id }).lastUses()).toEqual([use])
+    const usage = { start: HOUR, keyId: 'key', outcome: 'allowed', count: 1 }
+    expect(await stateOf({ id }).usage('hour', 0, HOUR + 86_400_000)).toEqual([usage])
   })
 })

@@ -48,3 +48,10 @@ export async function totalsOf(user: TestUser, device: TestDevice, query = '') {
 export async function flush(isolate: Isolate): Promise<void> {
   await flushUsage(env.DEVICE_STATE, isolate.state.usage)
 }
+
+/** Hands one use on to the object of a device: counted at a time, by the clock of an isolate. */
+export async function countUse(deviceId: string, at: number): Promise<void> {
+  await env.DEVICE_STATE.getByName(deviceId).count(deviceId, [
+    { keyId: 'key', secretHash: 'hash', outcome: 'allowed', count: 1, at },
+  ])
+}

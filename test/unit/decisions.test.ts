@@ -1,7 +1,10 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { evaluateKey, type KeyPolicySnapshot } from '../../src/domain/evaluate-key.ts'
+import type { MeterDecision } from '../../src/domain/meter.ts'
 import { isProblemCode, problemOfDenial, PROBLEMS } from '../../src/domain/problems.ts'
+import { retryAfter } from '../../src/http/problem.ts'
+import { rateLimitHeaders } from '../../src/http/rate-limit-headers.ts'
 
 const NOW = 1_800_000_000_000
 
@@ -83,6 +86,41 @@ describe('evaluateKey', () => {
     const denied = { ok: false, reason: 'insufficient_scope' }
     expect(evaluateKey(snapshot({}), ['telemetry:write'], NOW)).toMatchObject({ ok: true })
     expect(evaluateKey(snapshot({}), ['telemetry:write', 'other'], NOW)).toEqual(denied)
+  })
+})
+
+/** A decision on a limit of 5 whose window ends at that time. */
+const endingAt = (time: number): MeterDecision => ({
+  refusedBy: 'rate_limited',
+  rateLimit: { limit: 5, remaining: 0, resetAt: time },
+  quota: null,
+  retryAt: time,
+})
+
+describe('a refusal by an object whose clock is another', () => {
+  it.each([
+    [1001, '2'],
+    [1000, '1'],
+    [1, '1'],
+    [0, '1'],
+    [-1, '1'],
+    [-60_000, '1'],
+  ])('that ends %d ms from now says Retry-After: %s', (later, seconds) => {
+    expect(retryAfter(endingAt(NOW + later), NOW)).toBe(seconds)
+  })
+
+  it.each([
+    [-1, 0],
+    [59_001, 60],
+    [60_000, 60],
+    [60_001, 60],
+    [600_000, 60],
+  ])('whose window of 60 s ends %d ms from now says t=%d', (later, seconds) => {
+    const policy = { rateLimit: { limit: 5, windowSeconds: 60 }, quota: null }
+    expect(rateLimitHeaders(policy, endingAt(NOW + later), NOW)).toEqual({
+      'RateLimit-Policy': '"rate";q=5;w=60',
+      RateLimit: `"rate";r=0;t=${seconds}`,
+    })
   })
 })
 

@@ -91,6 +91,16 @@ describe('the buffer of usage', () => {
     expect(buffer.take()[0]?.counts.map(({ secretHash }) => secretHash)).toEqual(['old', 'new'])
   })
 
+  it('keeps the two sides of an hour apart, and joins what is of one hour', () => {
+    const buffer = new UsageBuffer()
+    for (const at of [NOW - 2, NOW - 1, NOW]) buffer.add('device', { ...counted('key'), at })
+    const [taken] = buffer.take()
+    expect(taken?.counts.map(({ at, count }) => ({ at, count }))).toEqual([
+      { at: NOW - 1, count: 2 },
+      { at: NOW, count: 1 },
+    ])
+  })
+
   it('gives out 40 devices at a time, those first that have waited longest', () => {
     expect(FLUSH_DEVICES_MAX).toBe(40)
     const buffer = new UsageBuffer()
