@@ -1,8 +1,9 @@
 import { env } from 'cloudflare:workers'
-import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type Answer, call, ORIGIN, pick } from '../support/client.ts'
 import { captureConsole } from '../support/console.ts'
-import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { basic, expectOAuthError, fetchToken, postForm } from '../support/oauth.ts'
 import { dumpDatabase } from '../support/rows.ts'
 import { claimsOf, resigned, tampered } from '../support/tokens.ts'
@@ -13,11 +14,10 @@ let user: TestUser
 let verifier: TestDevice
 let device: TestDevice
 
-async function makeHolder(policy: unknown): Promise<TestDevice> {
-  const made = await makeDevice(user)
-  const path = `/v1/devices/${made.id}/keys/${made.keyId}`
-  expect((await call('PATCH', path, { token: user.token, body: policy })).status).toBe(200)
-  return made
+type Policy = WireLimits & { readonly scopes?: readonly string[] }
+
+async function makeHolder(policy: Policy): Promise<TestDevice> {
+  return await makeLimitedDevice(user, policy)
 }
 
 function placesOf(credential: string): Readonly<Record<string, string>>[] {
@@ -32,24 +32,31 @@ async function verify(api_key: string, token: string, asked: object = {}): Promi
   return await call('POST', '/v1/keys/verify', { token, body: { api_key, ...asked } })
 }
 
-beforeAll(async () => {
+async function setUp(limits: WireLimits): Promise<void> {
   user = await makeUser()
-  verifier = await makeHolder({ scopes: ['keys:verify'] })
-  device = await makeHolder({ scopes: ['telemetry:*'] })
-})
+  verifier = await makeHolder({ ...limits, scopes: ['keys:verify'] })
+  device = await makeHolder({ ...limits, scopes: ['telemetry:*'] })
+}
+
+beforeAll(async () => await setUp({}))
 
 afterEach(() => {
   vi.restoreAllMocks()
 })
 
-describe('a device token opens what its secret does', () => {
+describe.each(KEY_KINDS)('a device token of %s opens what its secret does', (_, limits) => {
+  beforeAll(async () => await setUp(limits))
+  afterAll(async () => await setUp({}))
+
   it('GET /v1/device, from every header: it tells of the token', async () => {
     const token = await fetchToken(device, { scope: 'telemetry:a' })
     const expiresAt = new Date(Number(claimsOf(token)['exp']) * 1000).toISOString()
+    // Of a limited key the policy is D1's, and so is the end: the key's own.
+    const end = 'rate_limit' in limits ? 'null' : `"${expiresAt}"`
     for (const headers of placesOf(token)) {
       const answer = await call('GET', '/v1/device', { headers })
       expect(answer.status).toBe(200)
-      for (const part of [device.id, '"scopes":["telemetry:a"]', expiresAt]) {
+      for (const part of [device.id, '"scopes":["telemetry:a"]', `"expires_at":${end}`]) {
         expect(answer.text).toContain(part)
       }
     }
@@ -85,7 +92,7 @@ describe('a device token opens what its secret does', () => {
     const past = await resigned(token, { exp: Math.floor(Date.now() / 1000) - 1 })
     const expired = await verify(past, verifier.secret)
     expect(expired.body).toMatchObject({ valid: false, code: 'expired' })
-    const foreign = await fetchToken(await makeDevice(await makeUser()))
+    const foreign = await fetchToken(await makeLimitedDevice(await makeUser(), limits))
     const hidden = await verify(foreign, verifier.secret)
     expect(hidden.body).toEqual({ valid: false, code: 'not_found' })
   })
@@ -93,7 +100,7 @@ describe('a device token opens what its secret does', () => {
   it('POST /v1/keys/verify as the verifier’s own credential, if not narrowed past it', async () => {
     const own = await fetchToken(verifier)
     expect((await verify(device.secret, own)).body).toMatchObject({ valid: true })
-    const both = await makeHolder({ scopes: ['keys:verify', 'a'] })
+    const both = await makeHolder({ ...limits, scopes: ['keys:verify', 'a'] })
     const narrowed = await fetchToken(both, { scope: 'a' })
     expect(await verify(device.secret, narrowed)).toMatchObject({
       status: 403,

@@ -4,8 +4,9 @@ import { pruneFeed } from '../../src/services/revocation-feed.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
 import { withFailingDatabase } from '../support/environments.ts'
-import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
 import { type Isolate, makeIsolate } from '../support/isolates.ts'
+import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { fetchToken } from '../support/oauth.ts'
 import { countRows, execute } from '../support/rows.ts'
 
@@ -18,19 +19,24 @@ let token: string
 let here: Isolate
 let elsewhere: Isolate
 
-beforeEach(async () => {
+/** The token of a device with these limits, and two isolates that have checked it. */
+async function setUp(limits: WireLimits): Promise<void> {
   user = await makeUser()
-  device = await makeDevice(user)
-  await onKey('PATCH', '', { scopes: ['a:*'] })
+  device = await makeLimitedDevice(user, { ...limits, scopes: ['a:*'] })
   token = await fetchToken(device)
   const now = Date.now()
   here = makeIsolate(now)
   elsewhere = makeIsolate(now)
   for (const isolate of [here, elsewhere]) {
     expect(await isolate.codeOf(token, { scopes: ['a:b'] })).toBe('valid')
-    expect(isolate.statements).toHaveLength(1)
+    expect(isolate.statements).toHaveLength(readsOf(limits))
   }
-})
+}
+
+/** What a refresh reads: the feed, and of a limited key also how its limits are. */
+function readsOf(limits: WireLimits): number {
+  return 'rate_limit' in limits ? 2 : 1
+}
 
 async function onKey(method: string, suffix: string, body?: unknown): Promise<void> {
   const path = `/v1/devices/${device.id}/keys/${device.keyId}${suffix}`
@@ -63,7 +69,9 @@ const ENDS: readonly (readonly [string, () => Promise<void>])[] = [
   ['deleting its device', () => onDevice('DELETE')],
 ]
 
-describe('a device token', () => {
+describe.each(KEY_KINDS)('a device token of %s', (_, limits) => {
+  beforeEach(async () => await setUp(limits))
+
   it.each(ENDS)('is dead by the bound after %s', async (_, end) => {
     await end()
     here.now += POLL_MS - 1
@@ -90,7 +98,7 @@ describe('a device token', () => {
   )
 
   it('of an unrelated key lives on, and one that is issued after re-enabling lives', async () => {
-    const other = await makeDevice(user)
+    const other = await makeLimitedDevice(user, limits)
     const unrelated = await fetchToken(other)
     await onKey('PATCH', '', { enabled: false })
     await onKey('PATCH', '', { enabled: true })
@@ -101,19 +109,19 @@ describe('a device token', () => {
     expect(await here.codeOf(unrelated)).toBe('valid')
   })
 
-  it('costs at most one statement for 1,000 requests within a poll period', async () => {
+  it('costs nothing more for 1,000 requests within a poll period', async () => {
     for (let request = 0; request < 1000; request += 1) {
       here.now += 4
       expect(await here.codeOf(token)).toBe('valid')
     }
-    expect(here.statements).toHaveLength(1)
+    expect(here.statements).toHaveLength(readsOf(limits))
   })
 
   it('is read ahead in the background after half the period, once', async () => {
     here.now += POLL_MS / 2
     await Promise.all(Array.from({ length: 20 }, () => here.codeOf(token)))
     await vi.waitFor(() => expect(here.state.feed.readAt).toBe(here.now))
-    expect(here.statements).toHaveLength(2)
+    expect(here.statements).toHaveLength(2 * readsOf(limits))
   })
 
   it('outlives an outage as keys do, and is never a bad token', async () => {
@@ -152,16 +160,6 @@ describe('a device token', () => {
     expect(claims.exp).toBe(Math.floor(end / 1000))
   })
 
-  it('of a limited key is charged as its secret is', async () => {
-    await onKey('PATCH', '', { rate_limit: { limit: 3, window_seconds: 60 } })
-    const metered = await fetchToken(device)
-    expect(await here.codeOf(metered)).toBe('valid')
-    expect(await here.codeOf(device.secret)).toBe('valid')
-    expect(await elsewhere.codeOf(metered)).toBe('valid')
-    expect(await elsewhere.codeOf(metered)).toBe('rate_limited')
-    expect(await here.codeOf(device.secret)).toBe('rate_limited')
-  })
-
   it('is good where an older end of its key is still remembered, also right after pruning', async () => {
     await onKey('PATCH', '', { enabled: false })
     await onKey('PATCH', '', { enabled: true })
@@ -182,9 +180,23 @@ describe('a device token', () => {
     await pruneFeed(env.DB, settings, Date.now() + lifetime + 121_000)
     expect(await countRows('revocations', 'true')).toBe(0)
     // Numbers go on: a token that is issued now is dead by the next entry.
-    const other = await makeDevice(user)
+    const other = await makeLimitedDevice(user, limits)
     const next = await fetchToken(other)
     await call('DELETE', `/v1/devices/${other.id}`, { token: user.token })
     expect(await makeIsolate(Date.now()).codeOf(next)).toBe('revoked')
+  })
+})
+
+describe('a device token of a key that was limited before it', () => {
+  beforeEach(async () => await setUp({}))
+
+  it('is charged as its secret is', async () => {
+    await onKey('PATCH', '', { rate_limit: { limit: 3, window_seconds: 60 } })
+    const metered = await fetchToken(device)
+    expect(await here.codeOf(metered)).toBe('valid')
+    expect(await here.codeOf(device.secret)).toBe('valid')
+    expect(await elsewhere.codeOf(metered)).toBe('valid')
+    expect(await elsewhere.codeOf(metered)).toBe('rate_limited')
+    expect(await here.codeOf(device.secret)).toBe('rate_limited')
   })
 })

@@ -5,6 +5,7 @@ import { call, pick } from '../support/client.ts'
 import { countStatements } from '../support/counting.ts'
 import { expectProblem, TIME } from '../support/expectations.ts'
 import { makeDevice, makeUser } from '../support/fixtures.ts'
+import { KEY_KINDS, makeLimitedDevice } from '../support/limits.ts'
 import { rowsOf } from '../support/rows.ts'
 import { forgedFrom } from '../support/tokens.ts'
 
@@ -18,9 +19,9 @@ const PLACES: readonly (readonly [string, (secret: string) => Headers])[] = [
   ['X-API-Key', (secret) => ({ 'X-API-Key': secret })],
 ]
 
-describe('the cost of a verify', () => {
+describe.each(KEY_KINDS)('the cost of a call with %s', (_, limits) => {
   it('is one statement for a genuine secret and none for a forged one', async () => {
-    const device = await makeDevice(await makeUser())
+    const device = await makeLimitedDevice(await makeUser(), limits)
     const counted = countStatements(env.DB)
     const wrapped = { ...env, DB: counted.database }
 
@@ -38,7 +39,7 @@ describe('the cost of a verify', () => {
   })
 
   it('is none for whatever else was never issued', async () => {
-    const { secret } = await makeDevice(await makeUser())
+    const { secret } = await makeLimitedDevice(await makeUser(), limits)
     const { statements, database } = countStatements(env.DB)
     const madeUp = ['x', 'lk_', 'f'.repeat(40), secret.slice(1), `${secret}0`, secret.toUpperCase()]
     for (const token of madeUp) {
@@ -49,15 +50,15 @@ describe('the cost of a verify', () => {
   })
 })
 
-describe('GET /v1/device', () => {
+describe.each(KEY_KINDS)('GET /v1/device with %s', (_, limits) => {
   it.each(PLACES)('says who calls, with the secret in %s', async (_place, headersFor) => {
     const user = await makeUser()
-    const device = await makeDevice(user, 'Boiler')
+    const device = await makeLimitedDevice(user, limits)
     const answer = await call('GET', '/v1/device', { headers: headersFor(device.secret) })
     expect(answer.status).toBe(200)
     expect(answer.headers.get('cache-control')).toBe('no-store')
     expect(answer.body).toEqual({
-      device: { id: device.id, name: 'Boiler' },
+      device: { id: device.id, name: device.name },
       owner: { id: user.id },
       key: {
         id: device.keyId,
@@ -66,12 +67,13 @@ describe('GET /v1/device', () => {
         expires_at: null,
         rate_limit: null,
         quota: null,
+        ...limits,
       },
     })
   })
 
   it('takes nothing from the query string, a cookie or the body', async () => {
-    const { secret } = await makeDevice(await makeUser())
+    const { secret } = await makeLimitedDevice(await makeUser(), limits)
     const query = `?api_key=${secret}&access_token=${secret}&key=${secret}`
     const asked = await call('GET', `/v1/device${query}`, { headers: { Cookie: `k=${secret}` } })
     expectProblem(asked, 401, 'missing-credential')
@@ -80,7 +82,7 @@ describe('GET /v1/device', () => {
   })
 
   it('takes one credential, not two, even if they are the same', async () => {
-    const { secret } = await makeDevice(await makeUser())
+    const { secret } = await makeLimitedDevice(await makeUser(), limits)
     const twice: Headers[] = [
       { Authorization: `Bearer ${secret}`, 'X-API-Key': secret },
       { Authorization: `ApiKey ${secret}`, 'X-API-Key': 'nonsense' },
@@ -96,7 +98,7 @@ describe('GET /v1/device', () => {
   it.each(PLACES)(
     'refuses what is no good secret in %s, with the reason',
     async (_place, headersFor) => {
-      for (const { label, headers, code } of await badDeviceSecrets()) {
+      for (const { label, headers, code } of await badDeviceSecrets(limits)) {
         const secret = headers['Authorization']?.replace(/^Bearer ?/, '')
         if (secret === undefined) continue
         const answer = await call('GET', '/v1/device', { headers: headersFor(secret) })
@@ -107,7 +109,7 @@ describe('GET /v1/device', () => {
   )
 
   it.each(['Basic', 'JWT', 'Digest', 'Token'])('knows no scheme %s', async (scheme) => {
-    const { secret } = await makeDevice(await makeUser())
+    const { secret } = await makeLimitedDevice(await makeUser(), limits)
     const answer = await call('GET', '/v1/device', {
       headers: { Authorization: `${scheme} ${secret}` },
     })

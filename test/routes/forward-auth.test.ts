@@ -5,14 +5,15 @@ import { badDeviceSecrets } from '../support/bad-credentials.ts'
 import { call } from '../support/client.ts'
 import { expectProblem, withoutInstance } from '../support/expectations.ts'
 import { makeUser } from '../support/fixtures.ts'
+import { KEY_KINDS } from '../support/limits.ts'
 import { expectNoIdentity, PATH, setUp } from '../support/forward-auth.ts'
 import { unissuedSecret } from '../support/tokens.ts'
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND']
 
-describe('a good key passes', () => {
+describe.each(KEY_KINDS)('%s that is good passes', (_, limits) => {
   it('with all five headers, and nothing to keep', async () => {
-    const { user, device } = await setUp({ scopes: ['telemetry:*', 'site:north'] })
+    const { user, device } = await setUp({ ...limits, scopes: ['telemetry:*', 'site:north'] })
     const answer = await call('GET', PATH, { token: device.secret })
     expect([answer.status, answer.text]).toEqual([204, ''])
     expect(Object.fromEntries(answer.headers)).toMatchObject({
@@ -23,12 +24,12 @@ describe('a good key passes', () => {
       'x-device-scopes': 'telemetry:* site:north',
       'cache-control': 'no-store',
     })
-    expect(answer.headers.has('ratelimit')).toBe(false)
+    expect(answer.headers.has('ratelimit')).toBe('rate_limit' in limits)
     expect(answer.headers.has('content-type')).toBe(false)
   })
 
   it('in each header that may hold it', async () => {
-    const { secret } = (await setUp()).device
+    const { secret } = (await setUp(limits)).device
     for (const headers of [
       { Authorization: `Bearer ${secret}` },
       { Authorization: `apikey ${secret}` },
@@ -44,7 +45,7 @@ describe('a good key passes', () => {
     ['50 %, "a\\b"', '50%20%25%2C%20%22a%5Cb%22'],
     ['👩‍👩‍👧'.repeat(16), encodeURIComponent('👩‍👩‍👧'.repeat(16))],
   ])('whatever it is called: %s', async (name, encoded) => {
-    const { device } = await setUp({}, name)
+    const { device } = await setUp(limits, name)
     const answer = await call('GET', PATH, { token: device.secret })
     expect(answer.status).toBe(204)
     expect(answer.headers.get('x-device-name')).toBe(encoded)
@@ -52,13 +53,13 @@ describe('a good key passes', () => {
   })
 
   it('without scopes, which a dash says', async () => {
-    const { device } = await setUp({ scopes: [] })
+    const { device } = await setUp({ ...limits, scopes: [] })
     const answer = await call('GET', PATH, { token: device.secret })
     expect(answer.headers.get('x-device-scopes')).toBe('-')
   })
 
   it.each(METHODS)('with the method %s, its body unread', async (method) => {
-    const { device } = await setUp()
+    const { device } = await setUp(limits)
     for (const environment of [env, { ...env, CORS_ORIGINS: 'https://app.example' }]) {
       const preflight = {
         Origin: 'https://app.example',
@@ -78,7 +79,7 @@ describe('a good key passes', () => {
   })
 
   it('beside a body that is too large, or holds a second credential', async () => {
-    const { secret } = (await setUp()).device
+    const { secret } = (await setUp(limits)).device
     const large = await call('POST', PATH, { token: secret, raw: 'x'.repeat(200_000) })
     expect(large.status).toBe(204)
     const sent = await call('POST', PATH, { token: secret, body: { api_key: secret } })
@@ -88,9 +89,9 @@ describe('a good key passes', () => {
   })
 })
 
-describe('what is no good key does not', () => {
+describe.each(KEY_KINDS)('%s that is not good does not pass', (_, limits) => {
   it('and is told why, if it is genuine', async () => {
-    for (const { label, headers, code } of await badDeviceSecrets()) {
+    for (const { label, headers, code } of await badDeviceSecrets(limits)) {
       const answer = await call('GET', PATH, { headers })
       expect({ label, body: answer.body }).toMatchObject({ label, body: { code } })
       expectProblem(answer, 401, code)
@@ -99,7 +100,7 @@ describe('what is no good key does not', () => {
   })
 
   it('of two at once, neither: 401, which is what proxies pass on', async () => {
-    const { secret } = (await setUp()).device
+    const { secret } = (await setUp(limits)).device
     for (const headers of [
       { Authorization: `Bearer ${secret}`, 'X-API-Key': secret },
       { Authorization: `Bearer ${secret}, Bearer ${secret}` },
@@ -113,15 +114,15 @@ describe('what is no good key does not', () => {
   })
 
   it('nor does anything in the query', async () => {
-    const { secret } = (await setUp()).device
+    const { secret } = (await setUp(limits)).device
     const answer = await call('GET', `${PATH}?api_key=${secret}`)
     expectProblem(answer, 403, 'misconfigured-proxy')
   })
 })
 
-describe('?scope=', () => {
+describe.each(KEY_KINDS)('?scope= of %s', (_, limits) => {
   it('asks for each that is named', async () => {
-    const { device } = await setUp({ scopes: ['telemetry:*', 'site:north'] })
+    const { device } = await setUp({ ...limits, scopes: ['telemetry:*', 'site:north'] })
     const get = async (query: string) =>
       await call('GET', `${PATH}?${query}`, { token: device.secret })
     expect((await get('scope=telemetry:write')).status).toBe(204)
@@ -135,9 +136,9 @@ describe('?scope=', () => {
   })
 })
 
-describe('?owner=', () => {
+describe.each(KEY_KINDS)('?owner= of %s', (_, limits) => {
   it("lets in that owner's devices, and another's is as if made up", async () => {
-    const { user, device } = await setUp()
+    const { user, device } = await setUp(limits)
     const other = await makeUser()
     const own = await call('GET', `${PATH}?owner=${user.id}`, { token: device.secret })
     expect(own.status).toBe(204)
@@ -151,7 +152,9 @@ describe('?owner=', () => {
       expect([...foreign.headers.keys()]).toEqual([...madeUp.headers.keys()])
     }
   })
+})
 
+describe('?owner= of a limited key', () => {
   it('does not charge a key of another owner', async () => {
     const { device } = await setUp({ rate_limit: { limit: 1, window_seconds: 3600 } })
     const foreign = await call('GET', `${PATH}?owner=${newId('user')}`, { token: device.secret })

@@ -9,6 +9,7 @@ import { answerClaim, askForCodes } from '../support/claims.ts'
 import { type Answer, call } from '../support/client.ts'
 import { expectProblem, withoutInstance } from '../support/expectations.ts'
 import { makeDevice, makeUser, type TestUser } from '../support/fixtures.ts'
+import { KEY_KINDS } from '../support/limits.ts'
 import { basic, expectOAuthError, isOAuthError, postForm } from '../support/oauth.ts'
 import {
   type NamedRoute,
@@ -27,7 +28,7 @@ const PLACES: readonly Place[] = ['own', 'own second', "another's", 'nowhere']
 let caller: TestUser
 let ids: Record<Place, Record<ParamKind, string>>
 let accessTokens: BadCredential[]
-let deviceSecrets: BadCredential[]
+const deviceSecrets: BadCredential[] = []
 
 beforeAll(async () => {
   caller = await makeUser()
@@ -47,7 +48,11 @@ beforeAll(async () => {
   // What waits for a decision is nobody's yet: it becomes somebody's by being decided.
   await answerClaim(other, { userCode: ids["another's"].claim })
   accessTokens = await badAccessTokens()
-  deviceSecrets = await badDeviceSecrets()
+  for (const [kind, limits] of KEY_KINDS) {
+    for (const bad of await badDeviceSecrets(limits)) {
+      deviceSecrets.push({ ...bad, label: `${bad.label}, ${kind}` })
+    }
+  }
 })
 
 async function idsOf(user: TestUser): Promise<Record<ParamKind, string>> {

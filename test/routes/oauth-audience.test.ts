@@ -4,11 +4,12 @@ import { loadSettings } from '../../src/settings.ts'
 import { KeyVerifier } from '../../src/index.ts'
 import { createExecutionContext } from 'cloudflare:test'
 import { call, ORIGIN } from '../support/client.ts'
-import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
+import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { basic, expectOAuthError, fetchToken, postForm } from '../support/oauth.ts'
 import { pathOf, routesFor } from '../support/route-table.ts'
-import { dumpDatabase, execute } from '../support/rows.ts'
+import { dumpDatabase } from '../support/rows.ts'
 import { claimsOf, ownKid, resigned, signedByStranger, strangersKey } from '../support/tokens.ts'
 
 const TOKEN = '/oauth/token'
@@ -20,17 +21,17 @@ const audienced: Env = { ...env, DEVICE_TOKEN_AUDIENCES: `${FIRST}, ${SECOND}` }
 let user: TestUser
 let device: TestDevice
 
-beforeAll(async () => {
+async function setUp(limits: WireLimits): Promise<void> {
   user = await makeUser()
-  device = await makeDevice(user)
-  await hold(device, ['telemetry:*', 'config:read', 'keys:verify'])
-})
-
-async function hold({ keyId }: TestDevice, scopes: readonly string[]): Promise<void> {
-  await execute('update api_keys set scopes = ? where id = ?', JSON.stringify(scopes), keyId)
+  const scopes = ['telemetry:*', 'config:read', 'keys:verify']
+  device = await makeLimitedDevice(user, { ...limits, scopes })
 }
 
-describe('RFC 6749 §3.3: the scope of a token', () => {
+beforeAll(async () => await setUp({}))
+
+describe.each(KEY_KINDS)('RFC 6749 §3.3: the scope of a token of %s', (_, limits) => {
+  beforeAll(async () => await setUp(limits))
+
   it.each([
     ['config:read'],
     ['telemetry:a'],
@@ -74,8 +75,7 @@ describe('RFC 6749 §3.3: the scope of a token', () => {
   })
 
   it('keys:… is covered by no wildcard', async () => {
-    const all = await makeDevice(user)
-    await hold(all, ['*'])
+    const all = await makeLimitedDevice(user, { ...limits, scopes: ['*'] })
     const answer = await postForm(
       TOKEN,
       { ...GRANT, scope: 'keys:verify' },
@@ -85,7 +85,9 @@ describe('RFC 6749 §3.3: the scope of a token', () => {
   })
 })
 
-describe('RFC 8707 §2: the resource that a token is for', () => {
+describe.each(KEY_KINDS)('RFC 8707 §2: the resource that a token of %s is for', (_, limits) => {
+  beforeAll(async () => await setUp(limits))
+
   it('is the first of the configured ones, or the one that is asked for', async () => {
     expect(claimsOf(await fetchToken(device, {}, audienced))['aud']).toBe(FIRST)
     for (const resource of [FIRST, SECOND]) {
@@ -109,7 +111,9 @@ describe('RFC 8707 §2: the resource that a token is for', () => {
   })
 })
 
-describe('a verifier that asks for one audience', () => {
+describe.each(KEY_KINDS)('a verifier with %s that asks for one audience', (_, limits) => {
+  beforeAll(async () => await setUp(limits))
+
   it('gets not_found for a token of another: POST /v1/keys/verify', async () => {
     const api_key = await fetchToken(device, { resource: SECOND }, audienced)
     const ask = async (audience?: string) =>

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Answer, call, ORIGIN } from '../support/client.ts'
-import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { basic, expectOAuthError, fetchToken, postForm } from '../support/oauth.ts'
 import { execute } from '../support/rows.ts'
 import { claimsOf, forgedFrom, resigned, tampered, unissuedSecret } from '../support/tokens.ts'
@@ -13,24 +14,25 @@ let user: TestUser
 let verifier: TestDevice
 let device: TestDevice
 
-async function setPolicy(made: TestDevice, body: unknown, owner = user): Promise<void> {
+async function setPolicy(made: TestDevice, body: unknown): Promise<void> {
   const path = `/v1/devices/${made.id}/keys/${made.keyId}`
-  expect((await call('PATCH', path, { token: owner.token, body })).status).toBe(200)
+  expect((await call('PATCH', path, { token: user.token, body })).status).toBe(200)
 }
 
 async function introspect(token: string, by: TestDevice = verifier): Promise<Answer> {
   return await postForm(INTROSPECT, { token }, basic(by.id, by.secret))
 }
 
-beforeAll(async () => {
+/** A verifier and a device to be asked about, both of which have these limits. */
+async function setUp(limits: WireLimits): Promise<void> {
   user = await makeUser()
-  verifier = await makeDevice(user)
-  device = await makeDevice(user)
-  await setPolicy(verifier, { scopes: ['keys:verify'] })
-  await setPolicy(device, { scopes: ['telemetry:*', 'config:read'] })
-})
+  verifier = await makeLimitedDevice(user, { ...limits, scopes: ['keys:verify'] })
+  device = await makeLimitedDevice(user, { ...limits, scopes: ['telemetry:*', 'config:read'] })
+}
 
-describe('RFC 7662 §2.2: what is active', () => {
+describe.each(KEY_KINDS)('RFC 7662 §2.2: what is active, for %s', (_, limits) => {
+  beforeAll(async () => await setUp(limits))
+
   it('of a secret that does not expire: whose it is and what it may', async () => {
     const answer = await introspect(device.secret)
     expect(answer.status).toBe(200)
@@ -47,7 +49,7 @@ describe('RFC 7662 §2.2: what is active', () => {
   })
 
   it('of a secret that expires: when, in whole seconds', async () => {
-    const ending = await makeDevice(user)
+    const ending = await makeLimitedDevice(user, limits)
     const end = Date.now() + 600_500
     await execute('update api_keys set expires_at = ? where id = ?', end, ending.keyId)
     expect((await introspect(ending.secret)).body).toMatchObject({ exp: Math.floor(end / 1000) })
@@ -83,7 +85,9 @@ async function expectInactive(token: string, by = verifier): Promise<void> {
   expect({ status, body }).toEqual({ status: 200, body: { active: false } })
 }
 
-describe('RFC 7662 §2.2: an inactive one says nothing more', () => {
+describe.each(KEY_KINDS)('RFC 7662 §2.2: an inactive one of %s says nothing more', (_, limits) => {
+  beforeAll(async () => await setUp(limits))
+
   it('what is not ours, or is no token of a device', async () => {
     const token = await fetchToken(device)
     const past = Math.floor(Date.now() / 1000) - 1
@@ -106,13 +110,13 @@ describe('RFC 7662 §2.2: an inactive one says nothing more', () => {
     ['disabled key', 'api_keys set disabled_at = 1 where id = ?'],
     ['ended secret', 'key_secrets set revoked_at = 1 where key_id = ?'],
   ])('a secret of a %s', async (_, change) => {
-    const ended = await makeDevice(user)
+    const ended = await makeLimitedDevice(user, limits)
     await execute(`update ${change}`, ended.keyId)
     await expectInactive(ended.secret)
   })
 
   it('a secret and a token of a deleted device', async () => {
-    const deleted = await makeDevice(user)
+    const deleted = await makeLimitedDevice(user, limits)
     const token = await fetchToken(deleted)
     await call('DELETE', `/v1/devices/${deleted.id}`, { token: user.token })
     await expectInactive(deleted.secret)
@@ -121,20 +125,21 @@ describe('RFC 7662 §2.2: an inactive one says nothing more', () => {
 
   it("§4: another owner's, unless the verifier may ask about everyone's", async () => {
     const other = await makeUser()
-    const foreign = await makeDevice(other)
+    const foreign = await makeLimitedDevice(other, limits)
     const token = await fetchToken(foreign)
     await expectInactive(foreign.secret)
     await expectInactive(token)
     const admin = await makeUser('admin')
-    const forAll = await makeDevice(admin)
-    await setPolicy(forAll, { scopes: ['keys:verify-all'] }, admin)
+    const forAll = await makeLimitedDevice(admin, { ...limits, scopes: ['keys:verify-all'] })
     for (const presented of [foreign.secret, token]) {
       expect((await introspect(presented, forAll)).body).toMatchObject({ active: true })
     }
   })
 })
 
-describe('RFC 7662 §2.1: who may ask', () => {
+describe.each(KEY_KINDS)('RFC 7662 §2.1: who may ask with %s', (_, limits) => {
+  beforeAll(async () => await setUp(limits))
+
   it('a verifier by its key, by its token, in every header, and as a client', async () => {
     const token = await fetchToken(verifier)
     const { id: client_id, secret: client_secret } = verifier
@@ -184,7 +189,7 @@ describe('RFC 7662 §2.1: who may ask', () => {
 
   it('nobody whose key or narrowed token does not hold keys:verify', async () => {
     const challenge = `${BEARER}, error="insufficient_scope", scope="keys:verify"`
-    const wide = await makeDevice(user)
+    const wide = await makeLimitedDevice(user, limits)
     await setPolicy(wide, { scopes: ['*', 'keys:verify'] })
     const narrowed = { Authorization: `Bearer ${await fetchToken(wide, { scope: 'a' })}` }
     const answers = [
@@ -201,7 +206,7 @@ describe('RFC 7662 §2.1: who may ask', () => {
   })
 
   it('and who is over its own limit waits: 429', async () => {
-    const limited = await makeDevice(user)
+    const limited = await makeLimitedDevice(user, limits)
     const rate_limit = { limit: 1, window_seconds: 3600 }
     await setPolicy(limited, { scopes: ['keys:verify'], rate_limit })
     const bearer = { Authorization: `Bearer ${await fetchToken(limited)}` }

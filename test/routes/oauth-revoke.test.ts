@@ -1,6 +1,7 @@
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { type Answer, call, pick } from '../support/client.ts'
-import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import { basic, expectOAuthError, fetchToken, postForm } from '../support/oauth.ts'
 import { auditOf, dumpDatabase } from '../support/rows.ts'
@@ -11,13 +12,10 @@ const REVOKE = '/oauth/revoke'
 let user: TestUser
 let device: TestDevice
 
-beforeAll(async () => {
+async function setUp(limits: WireLimits): Promise<void> {
   user = await makeUser()
-})
-
-beforeEach(async () => {
-  device = await makeDevice(user)
-})
+  device = await makeLimitedDevice(user, limits)
+}
 
 async function revoke(token: string, by: TestDevice): Promise<Answer> {
   return await postForm(REVOKE, { token }, basic(by.id, by.secret))
@@ -43,7 +41,9 @@ async function keyOf({ id, keyId }: TestDevice): Promise<unknown> {
   return (await call('GET', `/v1/devices/${id}/keys/${keyId}`, { token: user.token })).body
 }
 
-describe('RFC 7009 §2.1: a client ends what is its own', () => {
+describe.each(KEY_KINDS)('RFC 7009 §2.1: a client with %s ends what is its own', (_, limits) => {
+  beforeEach(async () => await setUp(limits))
+
   it('its secret: the key, which has no other, ends with it, and so do its tokens', async () => {
     const token = await fetchToken(device)
     expect((await call('GET', '/v1/device', { token: device.secret })).status).toBe(200)
@@ -100,7 +100,7 @@ describe('RFC 7009 §2.1: a client ends what is its own', () => {
   it('another key of the same device, which stays otherwise as it is', async () => {
     const { body } = await call('POST', `/v1/devices/${device.id}/keys`, {
       token: user.token,
-      body: {},
+      body: limits,
     })
     const second = pick(body, 'api_key')
     expectDone(await revoke(second, device))
@@ -138,9 +138,13 @@ describe('RFC 7009 §2.1: a client ends what is its own', () => {
   })
 })
 
-describe('RFC 7009 §2.2: what is not its own is no error, and nothing changes', () => {
-  it("another client's, of the same owner or not", async () => {
-    const others = [await makeDevice(user), await makeDevice(await makeUser())]
+describe.each(KEY_KINDS)('RFC 7009 §2.2: a client with %s ends nothing else', (_, limits) => {
+  beforeEach(async () => await setUp(limits))
+
+  it("for a token of another client's, of the same owner or not, is told 200", async () => {
+    const others = await Promise.all(
+      [user, await makeUser()].map(async (owner) => await makeLimitedDevice(owner, limits)),
+    )
     const presented: string[] = []
     for (const other of others) presented.push(other.secret, await fetchToken(other))
     const before = await dumpDatabase()
@@ -149,7 +153,7 @@ describe('RFC 7009 §2.2: what is not its own is no error, and nothing changes',
     for (const token of presented) expect(await codeOf(token)).toBe('valid')
   })
 
-  it('what is unknown, forged, or no token of a device', async () => {
+  it('for what is unknown, forged, or no token of a device, is told 200', async () => {
     const presented = [
       'x',
       '☃'.repeat(9),
@@ -164,9 +168,11 @@ describe('RFC 7009 §2.2: what is not its own is no error, and nothing changes',
   })
 })
 
-describe('RFC 7009 §2.2.1: errors', () => {
+describe.each(KEY_KINDS)('RFC 7009 §2.2.1: errors of a client with %s', (_, limits) => {
+  beforeEach(async () => await setUp(limits))
+
   it('invalid_client: §2.1, the client is authenticated first', async () => {
-    const other = await makeDevice(user)
+    const other = await makeLimitedDevice(user, limits)
     const before = await dumpDatabase()
     for (const headers of [
       {},

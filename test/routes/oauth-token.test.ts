@@ -3,7 +3,8 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { sha256 } from '../../src/crypto/digest.ts'
 import { newId } from '../../src/crypto/ids.ts'
 import { call, ORIGIN, pick } from '../support/client.ts'
-import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { basic, expectOAuthError, fetchToken, postForm } from '../support/oauth.ts'
 import { execute } from '../support/rows.ts'
 import { claimsOf, forgedFrom, unissuedSecret } from '../support/tokens.ts'
@@ -14,14 +15,6 @@ const GRANT = { grant_type: 'client_credentials' }
 let user: TestUser
 let device: TestDevice
 
-/** A device whose key holds the scopes. */
-async function makeHolder(scopes: readonly string[], owner = user): Promise<TestDevice> {
-  const made = await makeDevice(owner)
-  const path = `/v1/devices/${made.id}/keys/${made.keyId}`
-  expect((await call('PATCH', path, { token: owner.token, body: { scopes } })).status).toBe(200)
-  return made
-}
-
 function inForm({ id, secret }: TestDevice): Record<string, string> {
   return { client_id: id, client_secret: secret }
 }
@@ -30,12 +23,14 @@ function basicOf(pair: string): { readonly Authorization: string } {
   return { Authorization: `Basic ${Buffer.from(pair).toString('base64')}` }
 }
 
-beforeAll(async () => {
+async function setUp(limits: WireLimits): Promise<void> {
   user = await makeUser()
-  device = await makeHolder(['telemetry:*', 'config:read'])
-})
+  device = await makeLimitedDevice(user, { ...limits, scopes: ['telemetry:*', 'config:read'] })
+}
 
-describe('RFC 6749 §4.4: client credentials', () => {
+describe.each(KEY_KINDS)('RFC 6749 §4.4: client credentials with %s', (_, limits) => {
+  beforeAll(async () => await setUp(limits))
+
   it('§4.4.3, §5.1: the token, its type, lifetime and scope, which nobody may store', async () => {
     const before = Math.floor(Date.now() / 1000)
     const answer = await postForm(TOKEN, GRANT, basic(device.id, device.secret))
@@ -73,11 +68,13 @@ describe('RFC 6749 §4.4: client credentials', () => {
   })
 })
 
-describe('RFC 6749 §2.3.1: a client authenticates', () => {
+describe.each(KEY_KINDS)('RFC 6749 §2.3.1: a client with %s authenticates', (_, limits) => {
+  beforeAll(async () => await setUp(limits))
+
   it('with Basic, whose halves are form-encoded, reserved characters too', async () => {
     // An imported secret may hold any visible ASCII: `+`, `%` and `:` change if not decoded.
-    const secret = 'a+b%20c:d/e=f&g"h\\i?j@k'
-    const holder = await makeHolder(['a'])
+    const holder = await makeLimitedDevice(user, { ...limits, scopes: ['a'] })
+    const secret = `a+b%20c:d/e=f&g"h\\i?j@k${holder.id}`
     const change = 'update key_secrets set hash = ?, imported = 1 where key_id = ?'
     await execute(change, await sha256(secret), holder.keyId)
     const accepting = { ...env, ACCEPT_IMPORTED_KEYS: 'true' }
@@ -133,7 +130,9 @@ function header(): Readonly<Record<string, string>> {
   return basic(device.id, device.secret)
 }
 
-describe('RFC 6749 §3.2: parameters', () => {
+describe.each(KEY_KINDS)('RFC 6749 §3.2: parameters of a client with %s', (_, limits) => {
+  beforeAll(async () => await setUp(limits))
+
   it.each(['grant_type', 'scope', 'resource', 'client_id', 'unknown'])(
     'must not be repeated: %s',
     async (name) => {
@@ -168,10 +167,12 @@ describe('RFC 6749 §3.2: parameters', () => {
   })
 })
 
-describe('RFC 6749 §5.2: errors', () => {
+describe.each(KEY_KINDS)('RFC 6749 §5.2: errors of a client with %s', (_, limits) => {
+  beforeAll(async () => await setUp(limits))
+
   it('invalid_client is one answer, whatever is wrong with the client', async () => {
-    const other = await makeDevice(user)
-    const deleted = await makeDevice(user)
+    const other = await makeLimitedDevice(user, limits)
+    const deleted = await makeLimitedDevice(user, limits)
     await call('DELETE', `/v1/devices/${deleted.id}`, { token: user.token })
     const pairs = [
       [device.id, forgedFrom(device.secret)],
@@ -195,7 +196,7 @@ describe('RFC 6749 §5.2: errors', () => {
       `users set disabled_at = 1 where id = (select user_id from devices join api_keys
          on devices.id = device_id where api_keys.id = ?1)`,
     ]) {
-      const ended = await makeDevice(await makeUser())
+      const ended = await makeLimitedDevice(await makeUser(), limits)
       await execute(`update ${change}`, ended.keyId)
       pairs.push([ended.id, ended.secret])
     }

@@ -6,12 +6,13 @@ import { requireDevice } from '../../src/http/middleware/require-device.ts'
 import { type BadCredential, badDeviceSecrets } from '../support/bad-credentials.ts'
 import { call, freshIp, ORIGIN } from '../support/client.ts'
 import { expectProblem } from '../support/expectations.ts'
-import { makeDevice, makeUser } from '../support/fixtures.ts'
+import { makeUser } from '../support/fixtures.ts'
+import { KEY_KINDS, makeLimitedDevice } from '../support/limits.ts'
 import { execute } from '../support/rows.ts'
 
 type HeaderFields = Readonly<Record<string, string>>
 
-describe('requireDevice() before a route of someone’s own', () => {
+describe.each(KEY_KINDS)('requireDevice() before someone’s own route, for %s', (_, limits) => {
   const app = factory
     .createApp()
     .use(requestContext)
@@ -36,7 +37,7 @@ describe('requireDevice() before a route of someone’s own', () => {
   }
 
   it('knows the device and the key, and the route can still read the body', async () => {
-    const device = await makeDevice(await makeUser())
+    const device = await makeLimitedDevice(await makeUser(), limits)
     const sent = { api_key: device.secret, value: 7 }
     const answer = await send(JSON.stringify(sent))
     expect(answer.body).toEqual({ device: device.name, key: device.keyId, sent })
@@ -45,7 +46,7 @@ describe('requireDevice() before a route of someone’s own', () => {
   })
 
   it('goes by the time at which it decides, however long the body took', async () => {
-    const device = await makeDevice(await makeUser())
+    const device = await makeLimitedDevice(await makeUser(), limits)
     const end = Date.now() + 300
     await execute('update api_keys set expires_at = ? where id = ?', end, device.keyId)
     const slow = new ReadableStream({
@@ -60,7 +61,7 @@ describe('requireDevice() before a route of someone’s own', () => {
 
   it('asks for scopes, and names what is missing', async () => {
     const user = await makeUser()
-    const device = await makeDevice(user)
+    const device = await makeLimitedDevice(user, limits)
     const guarded = factory
       .createApp()
       .use(requestContext)
@@ -86,7 +87,7 @@ describe('requireDevice() before a route of someone’s own', () => {
   })
 
   it('takes no second credential from the body', async () => {
-    const { secret } = await makeDevice(await makeUser())
+    const { secret } = await makeLimitedDevice(await makeUser(), limits)
     for (const headers of [{ 'X-API-Key': secret }, { Authorization: `Bearer ${secret}` }]) {
       const answer = await send(JSON.stringify({ api_key: secret }), headers)
       expectProblem(answer, 400, 'several-credentials')
@@ -100,10 +101,10 @@ describe('requireDevice() before a route of someone’s own', () => {
     for (const raw of ['{"api_key":7}', '{"api_key":null}', '{"api_key":{}}', '{"api_key":""}']) {
       expectProblem(await send(raw), 401, 'invalid-credential')
     }
-    const { secret } = await makeDevice(await makeUser())
+    const { secret } = await makeLimitedDevice(await makeUser(), limits)
     const form = { 'Content-Type': 'text/plain' }
     expectProblem(await send(JSON.stringify({ api_key: secret }), form), 401, 'missing-credential')
-    const bad: BadCredential[] = await badDeviceSecrets()
+    const bad: BadCredential[] = await badDeviceSecrets(limits)
     for (const { headers, code } of bad) {
       const secret = headers['Authorization']?.replace(/^Bearer ?/, '')
       if (secret === undefined) continue

@@ -1,13 +1,14 @@
 import { describe, expect, it, vi } from 'vitest'
 import { call, pick } from '../support/client.ts'
 import { countStatuses } from '../support/expectations.ts'
-import { makeDevice, makeUser } from '../support/fixtures.ts'
+import { makeUser } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
+import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { countRows, execute, rowsOf } from '../support/rows.ts'
 
-async function setUp() {
+async function setUp(limits: WireLimits) {
   const user = await makeUser()
-  const device = await makeDevice(user)
+  const device = await makeLimitedDevice(user, limits)
   const path = `/v1/devices/${device.id}/keys/${device.keyId}`
   const rotate = async (overlapSeconds?: number) =>
     await call('POST', `${path}/rotate`, {
@@ -39,9 +40,9 @@ const endsOf = async (keyId: string) =>
     )
   ).map((row) => Number(row['expires_at']))
 
-describe('rotation', () => {
+describe.each(KEY_KINDS)('the rotation of %s', (_, limits) => {
   it('keeps the key, and ends the old secret at once without an overlap', async () => {
-    const { device, path, rotate, user } = await setUp()
+    const { device, path, rotate, user } = await setUp(limits)
     await call('PATCH', path, { token: user.token, body: { name: 'kept', scopes: ['a:b'] } })
     const rotated = await rotate()
     expect(rotated.status).toBe(200)
@@ -55,7 +56,7 @@ describe('rotation', () => {
   })
 
   it('lets both secrets live for the overlap and not a millisecond longer', async () => {
-    const { device, rotate, codeOf, path, user } = await setUp()
+    const { device, rotate, codeOf, path, user } = await setUp(limits)
     const rotated = await rotate(60)
     const secret = pick(rotated.body, 'api_key')
     const read = await call('GET', path, { token: user.token })
@@ -72,7 +73,7 @@ describe('rotation', () => {
   })
 
   it('is refused while an overlap runs, unless the new overlap is 0, which ends both', async () => {
-    const { device, rotate } = await setUp()
+    const { device, rotate } = await setUp(limits)
     const second = pick((await rotate(60)).body, 'api_key')
     expect(await rotate(60)).toMatchObject({ status: 409, body: { code: 'overlap-running' } })
     const third = pick((await rotate(0)).body, 'api_key')
@@ -85,7 +86,7 @@ describe('rotation', () => {
   })
 
   it("never extends a secret's own end, nor the key's", async () => {
-    const { device, rotate, user, path } = await setUp()
+    const { device, rotate, user, path } = await setUp(limits)
     const soon = new Date(Date.now() + 20_000).toISOString()
     await call('PATCH', path, { token: user.token, body: { expires_at: soon } })
     await rotate(3600)
@@ -98,7 +99,7 @@ describe('rotation', () => {
   })
 
   it('keeps an own end that comes before the end of the overlap', async () => {
-    const { device, rotate } = await setUp()
+    const { device, rotate } = await setUp(limits)
     const own = Date.now() + 20_000
     await execute('update key_secrets set expires_at = ? where key_id = ?', own, device.keyId)
     expect((await rotate(3600)).status).toBe(200)
@@ -112,16 +113,16 @@ describe('rotation', () => {
     [{ overlap_seconds: '60' }],
     [{ overlap: 60 }],
   ])('is refused with %j', async (body) => {
-    const { path, user, device } = await setUp()
+    const { path, user, device } = await setUp(limits)
     const answer = await call('POST', `${path}/rotate`, { token: user.token, body })
     expect(answer).toMatchObject({ status: 400, body: { code: 'invalid-request' } })
     expect((await call('GET', '/v1/device', { token: device.secret })).status).toBe(200)
   })
 })
 
-describe('100 rotations at once', () => {
+describe.each(KEY_KINDS)('100 rotations at once of %s', (_, limits) => {
   it.each([0, 60])('leave at most two live secrets, with an overlap of %i s', async (overlap) => {
-    const { device, rotate, codeOf } = await setUp()
+    const { device, rotate, codeOf } = await setUp(limits)
     const answers = await Promise.all(Array.from({ length: 100 }, () => rotate(overlap)))
     const made = answers.filter((answer) => answer.status === 200)
     expect(countStatuses(answers)).toEqual(overlap === 0 ? { 200: 100 } : { 200: 1, 409: 99 })
@@ -147,9 +148,9 @@ const eventsOf = async (keyId: string) =>
     keyId,
   )
 
-describe('the use of a retired secret', () => {
+describe.each(KEY_KINDS)('the use of a retired secret of %s', (_, limits) => {
   it('is on record once a secret, and leaves the live secret alone', async () => {
-    const { device, rotate, codeOf } = await setUp()
+    const { device, rotate, codeOf } = await setUp(limits)
     const secret = pick((await rotate(60)).body, 'api_key')
     const later = Date.now() + 61_000
     await Promise.all(Array.from({ length: 10 }, () => codeOf(device.secret, later)))
@@ -167,7 +168,7 @@ describe('the use of a retired secret', () => {
   })
 
   it('is on record too after a rotation without overlap, with the address', async () => {
-    const { device, rotate } = await setUp()
+    const { device, rotate } = await setUp(limits)
     await rotate()
     const headers = { 'CF-Connecting-IP': '203.0.113.9' }
     expect((await call('GET', '/v1/device', { token: device.secret, headers })).status).toBe(401)
@@ -177,7 +178,7 @@ describe('the use of a retired secret', () => {
   })
 
   it('is not on record where the whole key has expired', async () => {
-    const { device, rotate, codeOf } = await setUp()
+    const { device, rotate, codeOf } = await setUp(limits)
     const secret = pick((await rotate(60)).body, 'api_key')
     const end = Date.now() + 120_000
     await execute('update api_keys set expires_at = ? where id = ?', end, device.keyId)
@@ -189,7 +190,7 @@ describe('the use of a retired secret', () => {
   })
 
   it('is none of a revoked or deleted key', async () => {
-    const { device, path, user } = await setUp()
+    const { device, path, user } = await setUp(limits)
     await call('DELETE', path, { token: user.token })
     await call('GET', '/v1/device', { token: device.secret })
     await scheduler.wait(20)

@@ -5,8 +5,9 @@ import { KeyCache } from '../../src/edge/key-cache.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
 import { withFailingDatabase } from '../support/environments.ts'
-import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
 import { type Isolate, makeIsolate } from '../support/isolates.ts'
+import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { execute } from '../support/rows.ts'
 
 const KEY_CACHE_MS = 10_000
@@ -16,10 +17,10 @@ let device: TestDevice
 let here: Isolate
 let elsewhere: Isolate
 
-beforeEach(async () => {
+/** A device with these limits, and two isolates that have verified it. */
+async function setUp(limits: WireLimits): Promise<void> {
   user = await makeUser()
-  device = await makeDevice(user)
-  await onKey('PATCH', '', { scopes: ['a:*'] })
+  device = await makeLimitedDevice(user, { ...limits, scopes: ['a:*'] })
   const now = Date.now()
   here = makeIsolate(now)
   elsewhere = makeIsolate(now)
@@ -27,7 +28,7 @@ beforeEach(async () => {
     expect(await isolate.codeOf(device.secret, { scopes: ['a:b'] })).toBe('valid')
     expect(isolate.statements).toHaveLength(1)
   }
-})
+}
 
 /** Changes the key through the API, whose isolate is neither of the two. */
 async function onKey(method: string, suffix: string, body?: unknown): Promise<void> {
@@ -61,7 +62,9 @@ const CHANGES: readonly (readonly [string, () => Promise<void>, string])[] = [
   ['deleting the device', () => onDevice('DELETE'), 'revoked'],
 ]
 
-describe('the bound on a change made elsewhere', () => {
+describe.each(KEY_KINDS)('the bound on a change of %s made elsewhere', (_, limits) => {
+  beforeEach(async () => await setUp(limits))
+
   it.each(CHANGES)('holds for %s', async (_, change, denial) => {
     await change()
     const asked = { scopes: ['a:b'] }
@@ -83,7 +86,9 @@ describe('the bound on a change made elsewhere', () => {
   })
 })
 
-describe('a change made here', () => {
+describe.each(KEY_KINDS)('a change of %s made here', (_, limits) => {
+  beforeEach(async () => await setUp(limits))
+
   it.each(CHANGES.filter(([name]) => name !== 'disabling the owner'))(
     'acts at once after %s',
     async (name, change, denial) => {
@@ -103,7 +108,9 @@ describe('a change made here', () => {
   )
 })
 
-describe('a read that began before a change and lands after it', () => {
+describe.each(KEY_KINDS)('a read of %s that lands after a change', (_, limits) => {
+  beforeEach(async () => await setUp(limits))
+
   it('does not bring the old row back', async () => {
     const isolate = makeIsolate(Date.now())
     const gate = Promise.withResolvers<void>()
@@ -153,8 +160,10 @@ describe('a read that began before a change and lands after it', () => {
     isolate.now += KEY_CACHE_MS + 1
     expect(await isolate.codeOf(device.secret)).toBe('revoked')
   })
+})
 
-  it('is not kept when so many changes came between that its own may be forgotten', () => {
+describe('a cache of keys', () => {
+  it('keeps no read when so many changes came between that its own may be forgotten', () => {
     const cache = new KeyCache()
     const read = cache.startRead()
     for (let change = 0; change < 1001; change += 1) cache.forget(`key_${change}`)

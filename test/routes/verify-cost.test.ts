@@ -6,8 +6,9 @@ import { KeyCache } from '../../src/edge/key-cache.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
 import { withFailingDatabase } from '../support/environments.ts'
-import { makeDevice, makeUser } from '../support/fixtures.ts'
+import { makeUser } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
+import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { execute } from '../support/rows.ts'
 
 const KEY_CACHE_MS = 10_000
@@ -27,8 +28,8 @@ const hungStatement: unknown = new Proxy(
   },
 )
 
-async function makeWarmIsolate() {
-  const device = await makeDevice(await makeUser())
+async function makeWarmIsolate(limits: WireLimits) {
+  const device = await makeLimitedDevice(await makeUser(), limits)
   const isolate = makeIsolate(Date.now())
   expect(await isolate.codeOf(device.secret)).toBe('valid')
   return { device, isolate }
@@ -38,9 +39,9 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-describe('the cost of a verify', () => {
+describe.each(KEY_KINDS)('the cost of a verify of %s', (_, limits) => {
   it('is one read cold, none warm, and never a write', async () => {
-    const { device, isolate } = await makeWarmIsolate()
+    const { device, isolate } = await makeWarmIsolate(limits)
     for (let request = 0; request < 100; request += 1) {
       expect(await isolate.codeOf(device.secret)).toBe('valid')
     }
@@ -48,7 +49,7 @@ describe('the cost of a verify', () => {
   })
 
   it('is none for what is forged, in any way', async () => {
-    const { device, isolate } = await makeWarmIsolate()
+    const { device, isolate } = await makeWarmIsolate(limits)
     const before = isolate.statements.length
     const swap = device.secret.at(-1) === 'a' ? 'b' : 'a'
     const forgeries = [
@@ -74,7 +75,7 @@ describe('the cost of a verify', () => {
   })
 
   it('is refreshed ahead after half the time, once, without anybody waiting', async () => {
-    const { device, isolate } = await makeWarmIsolate()
+    const { device, isolate } = await makeWarmIsolate(limits)
     isolate.now += KEY_CACHE_MS / 2 - 1
     await isolate.codeOf(device.secret)
     expect(isolate.statements).toHaveLength(1)
@@ -89,7 +90,9 @@ describe('the cost of a verify', () => {
     isolate.now += KEY_CACHE_MS - 1
     expect(await isolate.codeOf(device.secret)).toBe('valid')
   })
+})
 
+describe('what a busy isolate holds', () => {
   it('is bounded in memory: the least recently used goes first', () => {
     const cache = new KeyCache(2)
     const snapshot = {
@@ -106,9 +109,7 @@ describe('the cost of a verify', () => {
     expect(cache.get('b')).toBeUndefined()
     expect(cache.get('a')).toBeDefined()
   })
-})
 
-describe('what a busy isolate holds', () => {
   it('is bounded by what keys weigh, too', () => {
     const cache = new KeyCache(10)
     const scopes = Array.from({ length: 64 }, () => 'x'.repeat(125))
@@ -141,9 +142,9 @@ describe('what a busy isolate holds', () => {
   })
 })
 
-describe('an outage of D1', () => {
+describe.each(KEY_KINDS)('an outage of D1, for %s,', (_, limits) => {
   it('serves what is young enough, then 503, and is over by itself', async () => {
-    const { device, isolate } = await makeWarmIsolate()
+    const { device, isolate } = await makeWarmIsolate(limits)
     const healthy = isolate.database
     isolate.database = broken
     const start = isolate.now
@@ -160,7 +161,7 @@ describe('an outage of D1', () => {
 
   it('is noticed too when D1 only hangs', async () => {
     const settings = { ...loadSettings(env), d1TimeoutMs: 50 }
-    const device = await makeDevice(await makeUser())
+    const device = await makeLimitedDevice(await makeUser(), limits)
     const isolate = makeIsolate(Date.now(), settings)
     expect(await isolate.codeOf(device.secret)).toBe('valid')
     isolate.database = hung
@@ -172,7 +173,7 @@ describe('an outage of D1', () => {
   })
 
   it('leaves a key revoked that was seen revoked', async () => {
-    const { device, isolate } = await makeWarmIsolate()
+    const { device, isolate } = await makeWarmIsolate(limits)
     await execute('update api_keys set revoked_at = 1 where id = ?', device.keyId)
     expect(await isolate.codeOf(device.secret, { fresh: true })).toBe('revoked')
     isolate.database = broken
@@ -181,7 +182,7 @@ describe('an outage of D1', () => {
   })
 
   it('is a 503 with Retry-After at the door, never a 401', async () => {
-    const device = await makeDevice(await makeUser())
+    const device = await makeLimitedDevice(await makeUser(), limits)
     const answer = await call('GET', '/v1/device', {
       token: device.secret,
       env: withFailingDatabase(),

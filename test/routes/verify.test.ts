@@ -4,30 +4,39 @@ import { makeSecret } from '../../src/crypto/secrets.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call, type CallOptions, pick } from '../support/client.ts'
 import { withFailingDatabase } from '../support/environments.ts'
-import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { TIME } from '../support/expectations.ts'
+import { makeUser } from '../support/fixtures.ts'
+import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { execute } from '../support/rows.ts'
 
-async function grant(user: TestUser, device: TestDevice, scopes: readonly string[]) {
-  const path = `/v1/devices/${device.id}/keys/${device.keyId}`
-  const { status } = await call('PATCH', path, { token: user.token, body: { scopes } })
-  expect(status).toBe(200)
+type Stage = {
+  readonly scopes?: readonly string[]
+  readonly role?: 'user' | 'admin'
+  /** The verifier's own limits, where they are not those of the device. */
+  readonly own?: WireLimits
 }
 
-/** A user with a verifier and with a device to be verified. */
-async function setUp(scopes: readonly string[] = ['keys:verify'], role: 'user' | 'admin' = 'user') {
+/** A user with a verifier and with a device to be verified, both of which have these limits. */
+async function setUp(limits: WireLimits, stage: Stage = {}) {
+  const { scopes = ['keys:verify'], role = 'user', own = limits } = stage
   const user = await makeUser(role)
-  const verifier = await makeDevice(user)
-  await grant(user, verifier, scopes)
-  const device = await makeDevice(user)
-  await grant(user, device, ['telemetry:*'])
+  const verifier = await makeLimitedDevice(user, { ...own, scopes })
+  const device = await makeLimitedDevice(user, { ...limits, scopes: ['telemetry:*'] })
   const verify = async (body: unknown, options: CallOptions = {}) =>
     await call('POST', '/v1/keys/verify', { token: verifier.secret, body, ...options })
   return { user, verifier, device, verify }
 }
 
-describe('POST /v1/keys/verify', () => {
+/** What a decision says of the limits. */
+function standingAfter({ rate_limit }: WireLimits, cost: number) {
+  if (!rate_limit) return {}
+  const { limit } = rate_limit
+  return { rate_limit: { limit, remaining: limit - cost, reset_at: TIME } }
+}
+
+describe.each(KEY_KINDS)('POST /v1/keys/verify by and about %s', (_, limits) => {
   it('tells whose a good key is', async () => {
-    const { user, device, verify } = await setUp()
+    const { user, device, verify } = await setUp(limits)
     const answer = await verify({ api_key: device.secret, scopes: ['telemetry:write'] })
     expect(answer.status).toBe(200)
     expect(answer.headers.get('cache-control')).toBe('no-store')
@@ -37,6 +46,7 @@ describe('POST /v1/keys/verify', () => {
       device: { id: device.id, name: device.name },
       owner: { id: user.id },
       key: { id: device.keyId, name: 'default', scopes: ['telemetry:*'], expires_at: null },
+      ...standingAfter(limits, 1),
     })
   })
 
@@ -48,7 +58,7 @@ describe('POST /v1/keys/verify', () => {
   ]
 
   it.each(DENIALS)('says %s as every door does', async (code, change, status) => {
-    const { user, device, verify } = await setUp()
+    const { user, device, verify } = await setUp(limits)
     await execute(change, device.keyId)
     const asked = { api_key: device.secret, scopes: ['telemetry:write'] }
     // The rows changed past the application, so the caches do not know.
@@ -67,18 +77,19 @@ describe('POST /v1/keys/verify', () => {
   })
 
   it('says revoked for a deleted device, to its owner only', async () => {
-    const { user, device, verify } = await setUp()
+    const { user, device, verify } = await setUp(limits)
     await call('DELETE', `/v1/devices/${device.id}`, { token: user.token })
     const answer = await verify({ api_key: device.secret })
     expect(answer.body).toEqual({ valid: false, code: 'revoked', owner: { id: user.id } })
-    const other = await setUp()
+    const other = await setUp(limits)
     const foreign = await other.verify({ api_key: device.secret })
     expect(foreign.body).toEqual({ valid: false, code: 'not_found' })
   })
 
   it("cannot tell another owner's key from a made-up one", async () => {
-    const { verify } = await setUp()
-    const { device } = await setUp()
+    // The verifier's own standing is in the headers, and another one after each call.
+    const { verify } = await setUp(limits, { own: {} })
+    const { device } = await setUp(limits)
     const { keyPrefix, checkSecrets } = loadSettings(env)
     const made = await makeSecret(keyPrefix, checkSecrets)
     const requestId = { 'X-Request-Id': 'the-same-for-all' }
@@ -92,10 +103,10 @@ describe('POST /v1/keys/verify', () => {
   })
 
   it('reaches everyone with keys:verify-all, while the owner is an admin', async () => {
-    const { device } = await setUp()
-    const { verify } = await setUp(['keys:verify-all'], 'admin')
+    const { device } = await setUp(limits)
+    const { verify } = await setUp(limits, { scopes: ['keys:verify-all'], role: 'admin' })
     expect((await verify({ api_key: device.secret })).body).toMatchObject({ valid: true })
-    const { verify: fromPlainUser } = await setUp(['keys:verify-all'], 'user')
+    const { verify: fromPlainUser } = await setUp(limits, { scopes: ['keys:verify-all'] })
     expect(await fromPlainUser({ api_key: device.secret })).toMatchObject({
       status: 403,
       body: { code: 'insufficient-scope' },
@@ -104,7 +115,7 @@ describe('POST /v1/keys/verify', () => {
 
   it('is refused to a key without the scope, which WWW-Authenticate names', async () => {
     for (const scopes of [[], ['*'], ['keys'], ['telemetry:*']]) {
-      const { device, verify } = await setUp(scopes)
+      const { device, verify } = await setUp(limits, { scopes })
       const answer = await verify({ api_key: device.secret })
       expect(answer).toMatchObject({ status: 403, body: { code: 'insufficient-scope' } })
       expect(answer.headers.get('www-authenticate')).toBe(
@@ -123,13 +134,13 @@ describe('POST /v1/keys/verify', () => {
     [{ api_key: 'x', fresh: 'yes' }, '/fresh'],
     [{ api_key: 'x', more: 1 }, '/more'],
   ])('refuses %j', async (body, pointer) => {
-    const { verify } = await setUp()
+    const { verify } = await setUp(limits)
     const answer = await verify(body)
     expect(answer).toMatchObject({ status: 400, body: { errors: [{ pointer }] } })
   })
 
   it('is 503 when nothing can be decided', async () => {
-    const { device, verify } = await setUp()
+    const { device, verify } = await setUp(limits)
     await verify({ api_key: device.secret })
     // The verifier's own key is in the cache; a fresh answer would have to be D1's.
     const answer = await verify(

@@ -1,5 +1,6 @@
 import { call, pick } from './client.ts'
 import { makeDevice, makeUser, PASSWORD, setCheapPassword, type TestUser } from './fixtures.ts'
+import { makeLimitedDevice, type WireLimits } from './limits.ts'
 import { execute } from './rows.ts'
 import { forgedFrom, resigned, signedByStranger, tampered, unissuedSecret } from './tokens.ts'
 
@@ -41,19 +42,22 @@ export async function badAccessTokens(): Promise<BadCredential[]> {
   ]
 }
 
-/** What does not open a device's route. None of the secrets was used before it went bad. */
-export async function badDeviceSecrets(): Promise<BadCredential[]> {
+/**
+ * What does not open a device's route. None of the secrets was used before it went bad.
+ * @param limits of their keys
+ */
+export async function badDeviceSecrets(limits: WireLimits = {}): Promise<BadCredential[]> {
   const user = await makeUser()
-  const good = await makeDevice(user)
+  const good = await makeLimitedDevice(user, limits)
   const secretAfter = async (change: string, owner = user): Promise<string> => {
-    const device = await makeDevice(owner)
+    const device = await makeLimitedDevice(owner, limits)
     await execute(
       `update ${change}`,
       change.includes('users') ? owner.id : change.includes('devices') ? device.id : device.keyId,
     )
     return device.secret
   }
-  const deleted = await makeDevice(user)
+  const deleted = await makeLimitedDevice(user, limits)
   await call('DELETE', `/v1/devices/${deleted.id}`, { token: user.token })
   const ownerDisabled = await secretAfter(
     'users set disabled_at = 1 where id = ?',

@@ -13,6 +13,12 @@ export type WireLimits = {
   readonly quota?: { readonly limit: number; readonly period: string } | null
 }
 
+/** The two paths of a verify: decided in the isolate alone, and charged in the device's object. */
+export const KEY_KINDS: readonly (readonly [string, WireLimits])[] = [
+  ['an unlimited key', {}],
+  ['a limited key', { rate_limit: { limit: 100_000, window_seconds: 3600 } }],
+]
+
 /** A device of the user's whose first key has this policy. */
 export async function makeLimitedDevice(
   user: TestUser,
