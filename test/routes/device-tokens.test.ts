@@ -160,7 +160,7 @@ describe.each(KEY_KINDS)('a device token of %s', (_, limits) => {
     expect(claims.exp).toBe(Math.floor(end / 1000))
   })
 
-  it('is good where an older end of its key is still remembered, also right after pruning', async () => {
+  it('is good where an older end of its key is remembered, also right after pruning', async () => {
     await onKey('PATCH', '', { enabled: false })
     await onKey('PATCH', '', { enabled: true })
     expect(await here.codeOf(token, { fresh: true })).toBe('revoked')

@@ -193,7 +193,7 @@ function snapshotOf(hash: string, weight: number): KeySnapshot {
 }
 
 describe('a cache of keys that is used for long', () => {
-  it('holds what a plain list of the least recently used would, however often it is refreshed', () => {
+  it('holds what a plain list of the last used would, however often it is refreshed', () => {
     fc.assert(
       fc.property(STEPS, (steps) => {
         const cache = new KeyCache(6)
