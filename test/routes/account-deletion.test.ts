@@ -1,7 +1,7 @@
-import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { sha256 } from '../../src/crypto/digest.ts'
 import { call, pick } from '../support/client.ts'
+import { withRace } from '../support/databases.ts'
 import { expectProblem } from '../support/expectations.ts'
 import { makeDevice, makeUser, PASSWORD, setCheapPassword } from '../support/fixtures.ts'
 import { auditOf, countRows, dumpDatabase, execute, rowsOf } from '../support/rows.ts'
@@ -98,6 +98,21 @@ describe('DELETE /v1/me', () => {
     expect(list.body).toEqual({ items: [], next_cursor: null })
   })
 
+  it('an account is not deleted if the password was changed while it was checked', async () => {
+    const user = await makeUser()
+    await setCheapPassword(user, PASSWORD)
+    const { secret } = await makeDevice(user)
+    const answer = await call('DELETE', '/v1/me', {
+      token: user.token,
+      body: { current_password: PASSWORD },
+      env: withRace(async () => await setCheapPassword(user, 'another password')),
+    })
+    expect(answer.status).toBe(403)
+    expect((await call('GET', '/v1/me', { token: user.token })).status).toBe(200)
+    expect((await call('GET', '/v1/device', { token: secret })).status).toBe(200)
+    expect((await auditOf(user.id)).map(({ action }) => action)).toEqual(['device.created'])
+  })
+
   it('of 5 at once, one deletes and none fails', async () => {
     const user = await makeUser()
     await setCheapPassword(user, PASSWORD)
@@ -120,23 +135,14 @@ describe('DELETE /v1/me', () => {
 describe('an account deleted while another request of its user runs', () => {
   it('makes a device nowhere, and that is no failure', async () => {
     const user = await makeUser()
-    const racing = new Proxy(env.DB, {
-      get(target, property) {
-        if (property === 'batch') {
-          return async (statements: D1PreparedStatement[]) => {
-            await execute('delete from sessions where user_id = ?', user.id)
-            await execute('delete from users where id = ?', user.id)
-            return await target.batch(statements)
-          }
-        }
-        const member: unknown = Reflect.get(target, property, target)
-        return typeof member === 'function' ? member.bind(target) : member
-      },
+    const racing = withRace(async () => {
+      await execute('delete from sessions where user_id = ?', user.id)
+      await execute('delete from users where id = ?', user.id)
     })
     const answer = await call('POST', '/v1/devices', {
       token: user.token,
       body: { name: 'too late' },
-      env: { ...env, DB: racing },
+      env: racing,
     })
     expectProblem(answer, 401, 'revoked')
     expect(await countRows('devices', 'user_id = ?', user.id)).toBe(0)

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { call, pick } from '../support/client.ts'
+import { withRace } from '../support/databases.ts'
 import { anId, expectProblem, TIME, withoutInstance } from '../support/expectations.ts'
-import { makeUser, PASSWORD } from '../support/fixtures.ts'
+import { makeUser, PASSWORD, setCheapPassword } from '../support/fixtures.ts'
 import { countRows, execute, rowsOf } from '../support/rows.ts'
 import { actionsOf, makeCheapUser, signIn, TOKENS } from '../support/sign-in.ts'
 
@@ -39,6 +40,17 @@ describe('POST /v1/sessions', () => {
     expectProblem(await signIn(user), 401, 'disabled')
     expectProblem(await signIn(user, 'not the password'), 401, 'invalid-credentials')
     expect(await countRows('sessions', 'user_id = ?', user.id)).toBe(1)
+  })
+
+  it('a sign-in opens no session if the password was changed while it was checked', async () => {
+    const user = await makeCheapUser()
+    const racing = withRace(async () => await setCheapPassword(user, 'another password'))
+    const body = { username: user.username, password: PASSWORD }
+    expect((await call('POST', '/v1/sessions', { body, env: racing })).status).toBe(401)
+    expect(await countRows('sessions', 'user_id = ?', user.id)).toBe(1)
+    expect(await actionsOf(user)).toEqual([])
+    // And the old password, hashed anew, did not take the new one's place.
+    expect((await signIn(user, 'another password')).status).toBe(201)
   })
 
   it('hashes anew what was hashed under other parameters', async () => {
