@@ -6,7 +6,8 @@ import { captureConsole } from '../support/console.ts'
 import { countStatements } from '../support/counting.ts'
 import { expectProblem } from '../support/expectations.ts'
 import { makeDevice, makeUser, type TestUser } from '../support/fixtures.ts'
-import { execute } from '../support/rows.ts'
+import { setClock } from '../support/limits.ts'
+import { countRows, execute } from '../support/rows.ts'
 import {
   resigned,
   signedByStranger,
@@ -143,6 +144,33 @@ describe('an access token', () => {
     vi.setSystemTime(start + 900_000)
     expectProblem(await call('GET', '/v1/me', { token }), 401, 'expired')
   })
+
+  it.each([
+    { when: 'a millisecond before', msLeft: 1, status: 201 },
+    { when: 'at', msLeft: 0, status: 401 },
+  ])(
+    'a body that has come in $when the end of its access token is answered $status',
+    async ({ msLeft, status }) => {
+      const { id, token } = await makeUser()
+      const end = inSeconds(60) * 1000
+      const body = new TextEncoder().encode(JSON.stringify({ name: 'trickled' }))
+      const source = {
+        pull(controller: ReadableStreamDefaultController) {
+          setClock(end - msLeft)
+          controller.enqueue(body)
+          controller.close()
+        },
+      }
+      const answer = await call('POST', '/v1/devices', {
+        // Nothing is pulled before somebody reads.
+        raw: new ReadableStream(source, { highWaterMark: 0 }),
+        headers: { 'Content-Type': 'application/json' },
+        token: await resigned(token, { exp: end / 1000 }),
+      })
+      expect(answer.status).toBe(status)
+      expect(await countRows('devices', 'user_id = ?', id)).toBe(status === 201 ? 1 : 0)
+    },
+  )
 
   it('from a clock a little ahead is good', async () => {
     const token = await resigned(user.token, { iat: inSeconds(50) })

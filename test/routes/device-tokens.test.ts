@@ -3,12 +3,14 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { pruneFeed } from '../../src/services/revocation-feed.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
+import { countFailures } from '../support/databases.ts'
 import { withFailingDatabase } from '../support/environments.ts'
 import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
 import { type Isolate, makeIsolate } from '../support/isolates.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { fetchToken } from '../support/oauth.ts'
-import { countRows, execute } from '../support/rows.ts'
+import { countRows, execute, rowsOf } from '../support/rows.ts'
+import { claimsOf } from '../support/tokens.ts'
 
 const POLL_MS = 10_000
 const STALE_MS = 300_000
@@ -135,6 +137,30 @@ describe.each(KEY_KINDS)('a device token of %s', (_, limits) => {
     await expect(cold.codeOf(token)).rejects.toThrow('could not be read')
   })
 
+  it('a feed that fails is asked once a second, however many tokens come', async () => {
+    const { database, statements } = countFailures()
+    here.database = database
+    here.now += POLL_MS
+    for (const step of [0, 1, 498, 500]) {
+      here.now += step
+      expect(await here.codeOf(token)).toBe('valid')
+    }
+    expect(statements).toHaveLength(readsOf(limits))
+    here.now += 1
+    expect(await here.codeOf(token)).toBe('valid')
+    expect(statements).toHaveLength(2 * readsOf(limits))
+  })
+
+  it('a token revoked right after it was issued stays revoked until its very end', async () => {
+    await onKey('DELETE', '')
+    const end = Number(claimsOf(token)['exp']) * 1000
+    for (here.now += POLL_MS; here.now < end; here.now += POLL_MS) {
+      expect(await here.codeOf(token)).toBe('revoked')
+    }
+    // Also where the feed is read for the first time then.
+    expect(await makeIsolate(end - 1).codeOf(token)).toBe('revoked')
+  })
+
   it('is no older than the setting allows, also when that is lowered', async () => {
     const settings = { ...loadSettings(env), deviceTokenSeconds: 60 }
     const lowered = makeIsolate(Date.now() + 59_000, settings)
@@ -158,6 +184,23 @@ describe.each(KEY_KINDS)('a device token of %s', (_, limits) => {
       Buffer.from((await fetchToken(device)).split('.')[1] ?? '', 'base64url').toString(),
     )
     expect(claims.exp).toBe(Math.floor(end / 1000))
+  })
+
+  it('a token that is fetched with an old secret ends when that secret does', async () => {
+    await onKey('POST', '/rotate', { overlap_seconds: 120 })
+    const [old] = await rowsOf(
+      'select expires_at from key_secrets where key_id = ? and expires_at is not null',
+      device.keyId,
+    )
+    const { exp } = claimsOf(await fetchToken(device))
+    expect(exp).toBe(Math.floor(Number(old?.['expires_at']) / 1000))
+  })
+
+  it('holds no more scopes than it was narrowed to', async () => {
+    const narrowed = await fetchToken(device, { scope: 'a:b' })
+    const isolate = makeIsolate(Date.now())
+    expect(await isolate.codeOf(narrowed, { scopes: ['a:b'] })).toBe('valid')
+    expect(await isolate.codeOf(narrowed, { scopes: ['a:c'] })).toBe('insufficient_scope')
   })
 
   it('is good where an older end of its key is remembered, also right after pruning', async () => {
