@@ -1,9 +1,10 @@
 import { env } from 'cloudflare:workers'
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { call } from '../support/client.ts'
 import { countStatements } from '../support/counting.ts'
 import { fakeLimiter } from '../support/environments.ts'
 import { makeDevice, makeUser, type TestDevice } from '../support/fixtures.ts'
+import { setClock } from '../support/limits.ts'
 import { execute } from '../support/rows.ts'
 import { sha256 } from '../../src/crypto/digest.ts'
 
@@ -21,6 +22,10 @@ async function importSecret(secret: string, mark = 1): Promise<TestDevice> {
   )
   return device
 }
+
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 describe('secrets without a check', () => {
   it('are looked up only while ACCEPT_IMPORTED_KEYS is on', async () => {
@@ -69,6 +74,29 @@ describe('secrets without a check', () => {
     expect(
       await statusOf('unknown-string-number-5', { 'CF-Connecting-IP': '2001:db8:1:3::1' }),
     ).toBe(401)
+  })
+
+  it('a network that presented too many unknown secrets is blocked for a minute', async () => {
+    const start = Date.now()
+    const { database, statements } = countStatements(env.DB)
+    const limited = {
+      ...env,
+      DB: database,
+      ACCEPT_IMPORTED_KEYS: 'true',
+      UNKNOWN_SECRET_LIMITER: fakeLimiter(0),
+    }
+    const statusAfter = async (ms: number) => {
+      setClock(start + ms)
+      const headers = { 'CF-Connecting-IP': '2001:db8:1:4::1' }
+      const token = `unknown-string-of-${ms}`
+      return (await call('GET', '/v1/device', { token, headers, env: limited })).status
+    }
+    expect(await statusAfter(0)).toBe(401)
+    expect(await statusAfter(1)).toBe(429)
+    expect(await statusAfter(59_999)).toBe(429)
+    expect(statements).toHaveLength(1)
+    expect(await statusAfter(60_000)).toBe(401)
+    expect(statements).toHaveLength(2)
   })
 
   it('are those that are marked: one of ours, of a former prefix, is none', async () => {

@@ -5,11 +5,12 @@ import { makeSecret } from '../../src/crypto/secrets.ts'
 import { KeyCache } from '../../src/edge/key-cache.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
+import { countFailures } from '../support/databases.ts'
 import { withFailingDatabase } from '../support/environments.ts'
 import { makeUser } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
-import { execute } from '../support/rows.ts'
+import { countRows, execute } from '../support/rows.ts'
 
 const KEY_CACHE_MS = 10_000
 const KEY_STALE_MS = 300_000
@@ -90,33 +91,62 @@ describe.each(KEY_KINDS)('the cost of a verify of %s', (_, limits) => {
     isolate.now += KEY_CACHE_MS - 1
     expect(await isolate.codeOf(device.secret)).toBe('valid')
   })
+
+  it('the use of a retired secret is written to D1 once, however often it is used', async () => {
+    const user = await makeUser()
+    const device = await makeLimitedDevice(user, limits)
+    const path = `/v1/devices/${device.id}/keys/${device.keyId}/rotate`
+    await call('POST', path, { token: user.token, body: { overlap_seconds: 0 } })
+    const isolate = makeIsolate(Date.now())
+    for (let request = 0; request < 10; request += 1) {
+      expect(await isolate.codeOf(device.secret)).toBe('revoked')
+    }
+    const noted = "key_id = ? and action = 'key.retired_secret_used'"
+    await vi.waitFor(async () =>
+      expect(await countRows('audit_events', noted, device.keyId)).toBe(1),
+    )
+    expect(isolate.statements.map((text) => text.slice(0, 6))).toEqual([
+      'select',
+      'insert',
+      'update',
+    ])
+  })
 })
+
+/** What is known of a secret whose device is gone. It weighs 1. */
+const TOMBSTONE = {
+  secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
+  ownerId: 'user_x',
+  feedPosition: 0,
+  policy: null,
+}
 
 describe('what a busy isolate holds', () => {
   it('is bounded in memory: the least recently used goes first', () => {
     const cache = new KeyCache(2)
-    const snapshot = {
-      secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
-      ownerId: 'user_x',
-      feedPosition: 0,
-      policy: null,
-    }
-    cache.keep('a', snapshot, 1, cache.startRead())
-    cache.keep('b', snapshot, 1, cache.startRead())
+    cache.keep('a', TOMBSTONE, 1, cache.startRead())
+    cache.keep('b', TOMBSTONE, 1, cache.startRead())
     cache.get('a')
-    cache.keep('c', snapshot, 1, cache.startRead())
+    cache.keep('c', TOMBSTONE, 1, cache.startRead())
     expect(cache.size).toBe(2)
     expect(cache.get('b')).toBeUndefined()
     expect(cache.get('a')).toBeDefined()
+  })
+
+  it('a key weighs once in the cache, however often it is read anew', () => {
+    const cache = new KeyCache(2)
+    for (let readAt = 0; readAt < 10; readAt += 1) {
+      cache.keep('a', TOMBSTONE, readAt, cache.startRead())
+    }
+    cache.keep('b', TOMBSTONE, 1, cache.startRead())
+    expect(cache.size).toBe(2)
   })
 
   it('is bounded by what keys weigh, too', () => {
     const cache = new KeyCache(10)
     const scopes = Array.from({ length: 64 }, () => 'x'.repeat(125))
     const heavy = {
-      secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
-      ownerId: 'user_x',
-      feedPosition: 0,
+      ...TOMBSTONE,
       policy: {
         key: {
           id: 'key_x',
@@ -136,8 +166,7 @@ describe('what a busy isolate holds', () => {
     expect(cache.get('c')).toBeDefined()
     cache.drop('c')
     cache.drop('c')
-    for (const hash of ['d', 'e'])
-      cache.keep(hash, { ...heavy, policy: null }, 1, cache.startRead())
+    for (const hash of ['d', 'e']) cache.keep(hash, TOMBSTONE, 1, cache.startRead())
     expect(cache.size).toBe(2)
   })
 })
@@ -157,6 +186,21 @@ describe.each(KEY_KINDS)('an outage of D1, for %s,', (_, limits) => {
 
     isolate.database = healthy
     expect(await isolate.codeOf(device.secret)).toBe('valid')
+  })
+
+  it('a failing D1 is asked for a key once a second, however many ask', async () => {
+    const { device, isolate } = await makeWarmIsolate(limits)
+    const { database, statements } = countFailures()
+    isolate.database = database
+    isolate.now += KEY_CACHE_MS
+    for (const step of [0, 1, 498, 500]) {
+      isolate.now += step
+      expect(await isolate.codeOf(device.secret)).toBe('valid')
+    }
+    expect(statements).toHaveLength(1)
+    isolate.now += 1
+    expect(await isolate.codeOf(device.secret)).toBe('valid')
+    expect(statements).toHaveLength(2)
   })
 
   it('is noticed too when D1 only hangs', async () => {
