@@ -1,7 +1,8 @@
 import { exports } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { call } from '../support/client.ts'
 import { expectProblem } from '../support/expectations.ts'
-import { makeUser } from '../support/fixtures.ts'
+import { makeDevice, makeUser } from '../support/fixtures.ts'
 import {
   expectOverLimit,
   fieldsOf,
@@ -10,6 +11,7 @@ import {
   setClock,
   setUpVerifier,
 } from '../support/limits.ts'
+import { postForm } from '../support/oauth.ts'
 
 const NOON = Date.parse('2031-02-28T12:00:00.250Z')
 const rate = (limit: number, window_seconds = 60) => ({ rate_limit: { limit, window_seconds } })
@@ -102,6 +104,17 @@ describe('POST /v1/keys/verify of a limited key', () => {
     expectOverLimit(await verify({ cost: 0 }), 'rate-limited', standing, 60)
   })
 
+  it.each([-1, 1001, 1.5, 1_000_000, Number.NaN])(
+    'a cost of %d over RPC is refused and spends nothing',
+    async (cost) => {
+      const device = await makeLimitedDevice(await makeUser(), rate(2000))
+      const refused = await exports.KeyVerifier.verify(device.secret, { cost })
+      expect(refused).toMatchObject({ valid: false, code: 'unavailable' })
+      const standing = await exports.KeyVerifier.verify(device.secret, { cost: 0 })
+      expect(standing).toMatchObject({ valid: true, rate_limit: { remaining: 2000 } })
+    },
+  )
+
   it('is the same over RPC', async () => {
     const device = await makeLimitedDevice(await makeUser(), rate(2))
     const ask = async (cost: number) => await exports.KeyVerifier.verify(device.secret, { cost })
@@ -112,5 +125,25 @@ describe('POST /v1/keys/verify of a limited key', () => {
       code: 'rate_limited',
       rate_limit: { limit: 2, remaining: 0, reset_at: '2031-02-28T12:01:00.250Z' },
     })
+  })
+})
+
+describe('a limited key that does not hold keys:verify', () => {
+  it('a limited key without keys:verify is refused as a verifier, and not charged', async () => {
+    const user = await makeUser()
+    const { secret: token } = await makeLimitedDevice(user, { ...rate(2), scopes: ['a'] })
+    const { secret: api_key } = await makeDevice(user)
+    const ask = async () => {
+      const headers = { Authorization: `Bearer ${token}` }
+      const verified = await call('POST', '/v1/keys/verify', { token, body: { api_key } })
+      const introspected = await postForm('/oauth/introspect', { token: api_key }, headers)
+      return [verified.status, introspected.status]
+    }
+    expect(await ask()).toEqual([403, 403])
+    for (const reading of ['"rate";r=1;t=60', '"rate";r=0;t=60']) {
+      expect(fieldsOf(await call('GET', '/v1/device', { token })).reading).toBe(reading)
+    }
+    // Over its limit it is told the same: waiting would not help.
+    expect(await ask()).toEqual([403, 403])
   })
 })

@@ -55,6 +55,15 @@ describe.each(KEY_KINDS)('RFC 7662 §2.2: what is active, for %s', (_, limits) =
     expect((await introspect(ending.secret)).body).toMatchObject({ exp: Math.floor(end / 1000) })
   })
 
+  it('the exp of a secret whose key ends before it is the end of the key', async () => {
+    const ending = await makeLimitedDevice(user, limits)
+    const path = `/v1/devices/${ending.id}/keys/${ending.keyId}/rotate`
+    await call('POST', path, { token: user.token, body: { overlap_seconds: 3600 } })
+    const end = (Math.floor(Date.now() / 1000) + 600) * 1000
+    await setPolicy(ending, { expires_at: new Date(end).toISOString() })
+    expect((await introspect(ending.secret)).body).toMatchObject({ exp: end / 1000 })
+  })
+
   it('of a token: what it claims, and no more scopes than it was narrowed to', async () => {
     const token = await fetchToken(device, { scope: 'telemetry:a' })
     const { aud, iat, exp } = claimsOf(token)

@@ -8,6 +8,7 @@ import { auditOf, dumpDatabase } from '../support/rows.ts'
 import { forgedFrom, unissuedSecret } from '../support/tokens.ts'
 
 const REVOKE = '/oauth/revoke'
+const ONE_AN_HOUR = { rate_limit: { limit: 1, window_seconds: 3600 } }
 
 let user: TestUser
 let device: TestDevice
@@ -106,6 +107,23 @@ describe.each(KEY_KINDS)('RFC 7009 §2.1: a client with %s ends what is its own'
     expectDone(await revoke(second, device))
     expect(await codeOf(second)).toBe('revoked')
     expect(await codeOf(device.secret)).toBe('valid')
+  })
+
+  it('a device that is over its limit can still revoke its secret', async () => {
+    const limited = await makeLimitedDevice(user, ONE_AN_HOUR)
+    const statusOf = async () => (await call('GET', '/v1/device', { token: limited.secret })).status
+    expect([await statusOf(), await statusOf()]).toEqual([200, 429])
+    expectDone(await revoke(limited.secret, limited))
+    expect(await statusOf()).toBe(401)
+  })
+
+  it('revoking is charged neither to the client nor to whose secret it names', async () => {
+    const limited = await makeLimitedDevice(user, ONE_AN_HOUR)
+    const other = await makeLimitedDevice(user, ONE_AN_HOUR)
+    for (const by of [limited, device]) expectDone(await revoke(other.secret, by))
+    for (const { secret } of [limited, other]) {
+      expect((await call('GET', '/v1/device', { token: secret })).status).toBe(200)
+    }
   })
 
   it('and it is on record who did it, once, without the secret', async () => {

@@ -93,6 +93,19 @@ describe('a key over its quota', () => {
   })
 })
 
+describe('a key over its rate limit, and over its quota for longer', () => {
+  it('a key over both limits is told the later end in Retry-After and in reset_at', async () => {
+    setClock(Date.parse('2032-02-29T12:00:00.000Z'))
+    const limits = { ...rate(1), quota: { limit: 1, period: 'day' } }
+    const device = await makeLimitedDevice(await makeUser(), limits)
+    await get(device.secret)
+    const refused = await get(device.secret)
+    expect(refused.status).toBe(429)
+    expect(refused.headers.get('retry-after')).toBe('43200')
+    expect(refused.body).toMatchObject({ limit: 1, reset_at: '2032-03-01T00:00:00.000Z' })
+  })
+})
+
 describe('the limits of a key', () => {
   it('are shown to the device and to the owner', async () => {
     const user = await makeUser()
