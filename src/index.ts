@@ -5,7 +5,7 @@ export { DeviceState } from './device-state/device-state.ts'
 export { KeyVerifier } from './key-verifier.ts'
 export type { AppType } from './app.ts'
 export type { VerifyOptions, VerifyUnavailable } from './key-verifier.ts'
-export type { LimitReading, VerifyResult } from './services/verify-for.ts'
+export type { LimitReading, VerifyResult } from './services/verify/verify-result.ts'
 
 export default {
   fetch: app.fetch,

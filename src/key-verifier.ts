@@ -3,8 +3,8 @@ import { COST_MAX } from './domain/meter.ts'
 import { isLiteralScope } from './domain/scopes.ts'
 import { RETRY_AFTER_SECONDS, Unavailable } from './domain/unavailable.ts'
 import { logFailure, logRpcDenial } from './http/log.ts'
-import { noteOutage } from './services/outage-log.ts'
-import { verifyFor, type VerifyResult } from './services/verify-for.ts'
+import { noteOutage } from './isolate/sampled-log.ts'
+import { verifyFor, type VerifyResult } from './services/verify/verify-result.ts'
 import { loadSettings } from './settings.ts'
 
 export type VerifyOptions = {

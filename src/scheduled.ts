@@ -1,6 +1,6 @@
-import { forgetClaims } from './services/claims.ts'
-import { emptyDeletedDevices } from './services/purge.ts'
-import { pruneFeed } from './services/revocation-feed.ts'
+import { forgetClaims } from './services/claims/request-claim.ts'
+import { emptyDeletedDevices } from './services/devices/empty-deleted-devices.ts'
+import { pruneFeed } from './services/verify/read-feed.ts'
 import { loadSettings } from './settings.ts'
 
 /** What runs every few minutes: see the crons in wrangler.toml. */

@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { MeterDecision } from '../domain/meter.ts'
 import { periodStart } from '../domain/quota.ts'
-import type { LastUse, UsageCount, UsageInterval, UsageRow } from '../domain/usage.ts'
+import type { LastUse, UsageCount, UsageInterval, UsageRow } from '../domain/usage-count.ts'
 import { type ChargeRequest, MeterStore } from './meter-store.ts'
 import {
   addUsage,

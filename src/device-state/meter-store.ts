@@ -6,7 +6,7 @@ import {
   UNSPENT,
 } from '../domain/meter.ts'
 import { periodStart } from '../domain/quota.ts'
-import type { Outcome, UsageCount } from '../domain/usage.ts'
+import type { Outcome, UsageCount } from '../domain/usage-count.ts'
 import { addUsage } from './usage-store.ts'
 
 /**

@@ -1,5 +1,5 @@
 import { periodStart } from '../domain/quota.ts'
-import type { LastUse, UsageCount, UsageInterval, UsageRow } from '../domain/usage.ts'
+import type { LastUse, UsageCount, UsageInterval, UsageRow } from '../domain/usage-count.ts'
 
 const MINUTE_MS = 60_000
 const DAY_MS = 86_400_000

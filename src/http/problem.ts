@@ -1,10 +1,10 @@
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { RETRY_AFTER_SECONDS } from '../domain/unavailable.ts'
-import { problemOfDenial, PROBLEMS, type ProblemCode } from '../domain/problems.ts'
+import { problemOfDenial, PROBLEMS, type ProblemCode } from './problems.ts'
 import type { Denial } from '../domain/evaluate-key.ts'
 import type { MeterDecision } from '../domain/meter.ts'
-import type { CredentialFault } from './credential.ts'
-import { secondsUntil } from './rate-limit-headers.ts'
+import type { CredentialFault } from './auth/credential.ts'
+import { secondsUntil } from './limit-headers.ts'
 import type { AppContext } from './env.ts'
 
 /** One fault of a body: where it is (RFC 6901) and what is wrong with it. */

@@ -1,9 +1,9 @@
 import { factory } from '../http/env.ts'
-import { requireUser } from '../http/middleware/require-user.ts'
+import { requireUser } from '../http/auth/require-user.ts'
 import { validQuery } from '../http/validate.ts'
-import { pageQuery } from '../schemas/common.ts'
-import { type AuditEvent, listAuditEvents } from '../services/audit-events.ts'
-import { nextCursor, timestamp } from './present.ts'
+import { pageQuery } from '../schemas/page.ts'
+import { type AuditEvent, listAuditEvents } from '../services/changes/list-audit-events.ts'
+import { nextCursor, timestamp } from './wire.ts'
 
 /** What happened to what is the caller's, newest first. */
 export const auditEvents = factory

@@ -1,15 +1,15 @@
 import { parseUserCode, showUserCode } from '../domain/user-code.ts'
-import { clientIp } from '../http/client-ip.ts'
+import { clientIp } from '../http/client.ts'
 import { factory } from '../http/env.ts'
-import { requireUser, type UserEnv } from '../http/middleware/require-user.ts'
+import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
 import { problem } from '../http/problem.ts'
 import { validBody } from '../http/validate.ts'
 import { claimDecision } from '../schemas/claims.ts'
-import { chargeClaimAttempt, type Claim, findClaim } from '../services/claims.ts'
-import { decideClaim } from '../services/decide-claim.ts'
-import { changeOf } from './change.ts'
+import { chargeClaimAttempt, type Claim, findClaim } from '../services/claims/request-claim.ts'
+import { decideClaim } from '../services/claims/decide-claim.ts'
+import { changeOf } from '../http/auth/audit-context.ts'
 import { keyInputOf } from './key-input.ts'
-import { timestamp } from './present.ts'
+import { timestamp } from './wire.ts'
 
 /** A user's answer to a device that shows a code. Unknown, decided and expired are the same 404. */
 export const claims = factory

@@ -1,12 +1,12 @@
-import { CLAIM_SECONDS, POLL_INTERVAL_SECONDS } from '../domain/claims.ts'
+import { CLAIM_SECONDS, POLL_INTERVAL_SECONDS } from '../domain/claim-poll.ts'
 import { showUserCode } from '../domain/user-code.ts'
-import { clientIp } from '../http/client-ip.ts'
+import { clientIp } from '../http/client.ts'
 import { type AppContext, factory } from '../http/env.ts'
-import { readClientId } from '../http/middleware/authenticate-client.ts'
-import { oauthError, readForm } from '../http/oauth.ts'
+import { readClientId } from '../http/auth/oauth-client.ts'
+import { oauthError, readForm } from '../http/form.ts'
 import { problem } from '../http/problem.ts'
 import { deviceAuthorization as parameters } from '../schemas/claims.ts'
-import { chargeClaimRequest, requestClaim } from '../services/claims.ts'
+import { chargeClaimRequest, requestClaim } from '../services/claims/request-claim.ts'
 
 /** Where a device that holds nothing asks for its codes (RFC 8628 §3.1). */
 export const deviceAuthorization = factory

@@ -1,9 +1,9 @@
 import { factory } from '../http/env.ts'
-import { requireDevice } from '../http/middleware/require-device.ts'
+import { requireDevice } from '../http/auth/require-device.ts'
 import { validBody } from '../http/validate.ts'
 import { checkIn as checkInBody } from '../schemas/devices.ts'
-import { checkIn } from '../services/check-ins.ts'
-import { optionalTimestamp, presentLimits, timestamp } from './present.ts'
+import { checkIn } from '../services/devices/check-in.ts'
+import { optionalTimestamp, presentLimits, timestamp } from './wire.ts'
 
 /** What a device calls with its own key. */
 export const device = factory

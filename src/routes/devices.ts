@@ -1,15 +1,15 @@
 import { factory } from '../http/env.ts'
-import { requireUser } from '../http/middleware/require-user.ts'
+import { requireUser } from '../http/auth/require-user.ts'
 import { denied, problem } from '../http/problem.ts'
 import { validBody, validQuery } from '../http/validate.ts'
 import { deviceChange, deviceCreation, deviceQuery } from '../schemas/devices.ts'
-import { lastCheckIn } from '../services/check-ins.ts'
-import { createDevice, deleteDevice, updateDevice } from '../services/devices.ts'
-import { type Device, findDevice, listDevices } from '../services/find-devices.ts'
-import { readLastUses } from '../services/usage.ts'
-import { changeOf } from './change.ts'
+import { lastCheckIn } from '../services/devices/check-in.ts'
+import { createDevice, deleteDevice, updateDevice } from '../services/devices/create-device.ts'
+import { type Device, findDevice, listDevices } from '../services/devices/find-devices.ts'
+import { readLastUses } from '../services/verify/count-usage.ts'
+import { changeOf } from '../http/auth/audit-context.ts'
 import { keyInputOf } from './key-input.ts'
-import { lastOf, nextCursor, optionalTimestamp, presentKey, timestamp } from './present.ts'
+import { lastOf, nextCursor, optionalTimestamp, presentKey, timestamp } from './wire.ts'
 
 /** A user's devices. Another's device and one that is not there are the same 404. */
 export const devices = factory

@@ -1,12 +1,12 @@
-import { PROBLEMS } from '../domain/problems.ts'
+import { PROBLEMS } from '../http/problems.ts'
 import { err, ok, type Result } from '../domain/result.ts'
 import { isLiteralScope, SCOPES_MAX } from '../domain/scopes.ts'
-import { readDeviceCredential } from '../http/credential.ts'
+import { readDeviceCredential } from '../http/auth/credential.ts'
 import { factory } from '../http/env.ts'
-import { refused, verifyPresented } from '../http/middleware/require-device.ts'
+import { refused, verifyPresented } from '../http/auth/require-device.ts'
 import { problem, refusedCredential } from '../http/problem.ts'
-import { noteOutage } from '../services/outage-log.ts'
-import type { Verification } from '../services/verify.ts'
+import { noteOutage } from '../isolate/sampled-log.ts'
+import type { Verification } from '../services/verify/verify-key.ts'
 
 /** What stands in a header that has nothing to say: some proxies drop an empty one. */
 const NOTHING = '-'

@@ -1,15 +1,15 @@
 import { factory } from '../http/env.ts'
-import { requireUser, type UserEnv } from '../http/middleware/require-user.ts'
+import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
 import { problem } from '../http/problem.ts'
 import { validBody, validQuery } from '../http/validate.ts'
 import { keyChange, keyPolicy, keyQuery, rotation } from '../schemas/keys.ts'
-import { findKey, type KeyPath, listKeys } from '../services/find-keys.ts'
-import { createKey, revokeKey, updateKey } from '../services/keys.ts'
-import { rotateKey } from '../services/rotate-key.ts'
-import { readLastUses } from '../services/usage.ts'
-import { changeOf } from './change.ts'
+import { findKey, type KeyPath, listKeys } from '../services/keys/find-keys.ts'
+import { createKey, revokeKey, updateKey } from '../services/keys/create-key.ts'
+import { rotateKey } from '../services/keys/rotate-key.ts'
+import { readLastUses } from '../services/verify/count-usage.ts'
+import { changeOf } from '../http/auth/audit-context.ts'
 import { keyInputOf } from './key-input.ts'
-import { nextCursor, presentKey } from './present.ts'
+import { nextCursor, presentKey } from './wire.ts'
 
 /** The keys of a user's device. What is another's and what is not there are the same 404. */
 export const keys = factory

@@ -1,21 +1,17 @@
-import type { PollRefusal } from '../domain/claims.ts'
+import type { PollRefusal } from '../domain/claim-poll.ts'
 import { narrowsScopes } from '../domain/scopes.ts'
-import { clientIp } from '../http/client-ip.ts'
+import { clientIp } from '../http/client.ts'
 import { type AppContext, factory } from '../http/env.ts'
-import {
-  authenticateClient,
-  readClientId,
-  tooMany,
-} from '../http/middleware/authenticate-client.ts'
-import { authenticateVerifier } from '../http/middleware/authenticate-verifier.ts'
-import { callerOf, worldOf } from '../http/middleware/require-device.ts'
-import { type Form, oauthError, readForm } from '../http/oauth.ts'
-import { issueDeviceToken } from '../services/device-tokens.ts'
-import { endSecret } from '../services/end-secret.ts'
-import { redeemClaim } from '../services/redeem-claim.ts'
-import { introspect } from '../services/introspect.ts'
-import { verifyKey } from '../services/verify.ts'
-import { changeBy } from './change.ts'
+import { authenticateClient, readClientId, tooMany } from '../http/auth/oauth-client.ts'
+import { authenticateVerifier } from '../http/auth/oauth-verifier.ts'
+import { callerOf, worldOf } from '../http/auth/require-device.ts'
+import { type Form, oauthError, readForm } from '../http/form.ts'
+import { issueDeviceToken } from '../services/keys/issue-device-token.ts'
+import { endSecret } from '../services/keys/revoke-secret.ts'
+import { redeemClaim } from '../services/claims/redeem-claim.ts'
+import { introspect } from '../services/verify/introspect.ts'
+import { verifyKey } from '../services/verify/verify-key.ts'
+import { changeBy } from '../http/auth/audit-context.ts'
 
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code'
 

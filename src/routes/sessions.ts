@@ -1,10 +1,10 @@
 import { factory, type AppContext } from '../http/env.ts'
-import { requireUser } from '../http/middleware/require-user.ts'
+import { requireUser } from '../http/auth/require-user.ts'
 import { denied, noteDenial, problem } from '../http/problem.ts'
 import { validBody, validQuery } from '../http/validate.ts'
-import { pageQuery } from '../schemas/common.ts'
+import { pageQuery } from '../schemas/page.ts'
 import { refresh, signIn as signInBody } from '../schemas/users.ts'
-import { ACCESS_TOKEN_SECONDS } from '../services/access-tokens.ts'
+import { ACCESS_TOKEN_SECONDS } from '../services/sessions/access-token.ts'
 import {
   endSession,
   listSessions,
@@ -12,10 +12,10 @@ import {
   type Session,
   type SessionTokens,
   signIn,
-} from '../services/sessions.ts'
-import { changeOf } from './change.ts'
-import { mayTryPassword } from './password-door.ts'
-import { nextCursor, timestamp } from './present.ts'
+} from '../services/sessions/sessions.ts'
+import { changeOf } from '../http/auth/audit-context.ts'
+import { mayTryPassword } from '../http/auth/password-attempt.ts'
+import { nextCursor, timestamp } from './wire.ts'
 
 /** How much of a User-Agent a session remembers. */
 const USER_AGENT_MAX_CHARACTERS = 256

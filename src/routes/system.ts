@@ -1,6 +1,6 @@
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
-import { isProblemCode, PROBLEMS } from '../domain/problems.ts'
+import { isProblemCode, PROBLEMS } from '../http/problems.ts'
 import { isDatabaseUp } from '../services/health.ts'
 
 const PUBLIC_AND_STATIC = { 'Cache-Control': 'public, max-age=3600' }

@@ -1,12 +1,12 @@
-import type { UsageRow } from '../domain/usage.ts'
+import type { UsageRow } from '../domain/usage-count.ts'
 import { factory } from '../http/env.ts'
-import { requireUser } from '../http/middleware/require-user.ts'
+import { requireUser } from '../http/auth/require-user.ts'
 import { problem } from '../http/problem.ts'
 import { validQuery } from '../http/validate.ts'
 import { usageQuery } from '../schemas/usage.ts'
-import { findDevice } from '../services/find-devices.ts'
-import { readUsage } from '../services/usage.ts'
-import { timestamp } from './present.ts'
+import { findDevice } from '../services/devices/find-devices.ts'
+import { readUsage } from '../services/verify/count-usage.ts'
+import { timestamp } from './wire.ts'
 
 /** How often the keys of a device were verified, and with what outcome. */
 export const usage = factory

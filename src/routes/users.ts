@@ -1,12 +1,17 @@
 import { factory } from '../http/env.ts'
-import { requireUser } from '../http/middleware/require-user.ts'
+import { requireUser } from '../http/auth/require-user.ts'
 import { problem } from '../http/problem.ts'
 import { validBody } from '../http/validate.ts'
 import { accountDeletion, passwordChange, registration } from '../schemas/users.ts'
-import { changePassword, deleteUser, registerUser, type User } from '../services/users.ts'
-import { changeOf } from './change.ts'
-import { mayTryPassword } from './password-door.ts'
-import { timestamp } from './present.ts'
+import {
+  changePassword,
+  deleteUser,
+  registerUser,
+  type User,
+} from '../services/users/register-user.ts'
+import { changeOf } from '../http/auth/audit-context.ts'
+import { mayTryPassword } from '../http/auth/password-attempt.ts'
+import { timestamp } from './wire.ts'
 
 /** Accounts: registration, and what a signed-in user does with their own. */
 export const users = factory

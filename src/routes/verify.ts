@@ -1,10 +1,10 @@
 import { verifierReach } from '../domain/scopes.ts'
 import { factory } from '../http/env.ts'
-import { callerOf, requireDevice, worldOf } from '../http/middleware/require-device.ts'
+import { callerOf, requireDevice, worldOf } from '../http/auth/require-device.ts'
 import { noteDenial, problem } from '../http/problem.ts'
 import { validBody } from '../http/validate.ts'
 import { verifyRequest } from '../schemas/verify.ts'
-import { verifyFor } from '../services/verify-for.ts'
+import { verifyFor } from '../services/verify/verify-result.ts'
 
 /** A backend asks: is this key good? Every decision is a 200; errors are the verifier's own. */
 export const verify = factory

@@ -1,6 +1,6 @@
 import * as z from 'zod'
 import { NAME_MAX_CHARACTERS } from '../domain/names.ts'
-import { jsonObject, name, pageQuery } from './common.ts'
+import { jsonObject, name, pageQuery } from './page.ts'
 import { keyPolicy } from './keys.ts'
 
 export const deviceCreation = z.strictObject({

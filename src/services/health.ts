@@ -1,4 +1,4 @@
-import { withTimeout } from './timeout.ts'
+import { withTimeout } from './with-timeout.ts'
 
 /** How long an answer about the database stands, so that probes cannot load it. */
 const PROBE_INTERVAL_MS = 5000

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { pruneFeed } from '../../src/services/revocation-feed.ts'
+import { pruneFeed } from '../../src/services/verify/read-feed.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
 import { countFailures } from '../support/databases.ts'

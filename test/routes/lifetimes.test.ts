@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { KeySnapshot } from '../../src/domain/evaluate-key.ts'
-import { KeyCache } from '../../src/edge/key-cache.ts'
+import { KeyCache } from '../../src/isolate/key-cache.ts'
 import { call } from '../support/client.ts'
 import { withFailingDatabase } from '../support/environments.ts'
 import { makeUser, type TestDevice } from '../support/fixtures.ts'

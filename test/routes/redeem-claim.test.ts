@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { sha256 } from '../../src/crypto/digest.ts'
-import { redeemClaim } from '../../src/services/redeem-claim.ts'
+import { redeemClaim } from '../../src/services/claims/redeem-claim.ts'
 import { runScheduled } from '../../src/scheduled.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'

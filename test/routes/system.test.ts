@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { PROBLEMS } from '../../src/domain/problems.ts'
+import { PROBLEMS } from '../../src/http/problems.ts'
 import { call, ORIGIN } from '../support/client.ts'
 import { captureConsole } from '../support/console.ts'
 import { countStatements } from '../support/counting.ts'

@@ -1,5 +1,5 @@
 import { env } from 'cloudflare:workers'
-import { redeemClaim } from '../../src/services/redeem-claim.ts'
+import { redeemClaim } from '../../src/services/claims/redeem-claim.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { type Answer, call, type CallOptions, pick } from './client.ts'
 import type { TestUser } from './fixtures.ts'

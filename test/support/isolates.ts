@@ -1,7 +1,11 @@
 import { env } from 'cloudflare:workers'
-import { type IsolateState, makeIsolateState } from '../../src/edge/isolate-state.ts'
-import type { KeyCache } from '../../src/edge/key-cache.ts'
-import { type Verification, verifyKey, type VerifyRequest } from '../../src/services/verify.ts'
+import { type IsolateState, makeIsolateState } from '../../src/isolate/state.ts'
+import type { KeyCache } from '../../src/isolate/key-cache.ts'
+import {
+  type Verification,
+  verifyKey,
+  type VerifyRequest,
+} from '../../src/services/verify/verify-key.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { countStatements } from './counting.ts'
 

@@ -3,7 +3,7 @@ import { hashDeviceCode, makeClaimCodes, userCodeHmacs } from '../../src/crypto/
 import { sha256 } from '../../src/crypto/digest.ts'
 import { type CheckSecret, isCheckGenuine, makeCheck } from '../../src/crypto/key-check.ts'
 import { parsePresentedSecret } from '../../src/domain/key-format.ts'
-import { type PolledClaim, refusalOfPoll } from '../../src/domain/claims.ts'
+import { type PolledClaim, refusalOfPoll } from '../../src/domain/claim-poll.ts'
 import { withSuffix } from '../../src/domain/names.ts'
 import { narrowsScopes } from '../../src/domain/scopes.ts'
 import { drawUserCode, parseUserCode, showUserCode } from '../../src/domain/user-code.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { readAuthorization, readDeviceCredential } from '../../src/http/credential.ts'
+import { readAuthorization, readDeviceCredential } from '../../src/http/auth/credential.ts'
 
 const S = 'lk_abc'
 const good = (value: string) => ({ ok: true, value })

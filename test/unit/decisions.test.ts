@@ -2,9 +2,9 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { evaluateKey, type KeyPolicySnapshot } from '../../src/domain/evaluate-key.ts'
 import type { MeterDecision } from '../../src/domain/meter.ts'
-import { isProblemCode, problemOfDenial, PROBLEMS } from '../../src/domain/problems.ts'
+import { isProblemCode, problemOfDenial, PROBLEMS } from '../../src/http/problems.ts'
 import { retryAfter } from '../../src/http/problem.ts'
-import { rateLimitHeaders } from '../../src/http/rate-limit-headers.ts'
+import { rateLimitHeaders } from '../../src/http/limit-headers.ts'
 
 const NOW = 1_800_000_000_000
 

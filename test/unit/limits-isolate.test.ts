@@ -1,9 +1,9 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { MeterDecision } from '../../src/domain/meter.ts'
-import type { UsageCount } from '../../src/domain/usage.ts'
-import { Refusals } from '../../src/edge/refusals.ts'
-import { FLUSH_DEVICES_MAX, UsageBuffer } from '../../src/edge/usage-buffer.ts'
+import type { UsageCount } from '../../src/domain/usage-count.ts'
+import { Refusals } from '../../src/isolate/refused-meters.ts'
+import { FLUSH_DEVICES_MAX, UsageBuffer } from '../../src/isolate/usage-buffer.ts'
 
 const NOW = Date.UTC(2026, 6, 14, 12)
 

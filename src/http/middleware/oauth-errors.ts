@@ -1,5 +1,5 @@
 import { factory } from '../env.ts'
-import type { OAuthErrorCode } from '../oauth.ts'
+import type { OAuthErrorCode } from '../form.ts'
 
 const OAUTH_PATHS = '/oauth/'
 

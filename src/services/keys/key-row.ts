@@ -1,0 +1,46 @@
+import type { apiKeys } from '../../db/schema.ts'
+import type { MeterPolicy } from '../../domain/meter.ts'
+
+/** The columns of `api_keys` that hold a key's limits. */
+export type LimitColumns = Pick<
+  typeof apiKeys.$inferSelect,
+  'rateLimit' | 'rateWindowSeconds' | 'quotaLimit' | 'quotaPeriod'
+>
+
+/** A key's scopes, which are kept as a JSON array of strings. */
+export function parseScopes(text: string): readonly string[] {
+  const parsed: unknown = JSON.parse(text)
+  return Array.isArray(parsed) ? parsed.filter((scope) => typeof scope === 'string') : []
+}
+
+export function limitsOf(row: LimitColumns): MeterPolicy {
+  const { rateLimit, rateWindowSeconds, quotaLimit, quotaPeriod } = row
+  return {
+    rateLimit:
+      rateLimit === null || rateWindowSeconds === null
+        ? null
+        : { limit: rateLimit, windowSeconds: rateWindowSeconds },
+    quota:
+      quotaLimit === null || quotaPeriod === null
+        ? null
+        : { limit: quotaLimit, period: quotaPeriod },
+  }
+}
+
+/** The columns for what is given of the limits; what is undefined is left out. */
+export function limitColumns(limits: {
+  readonly [Limit in keyof MeterPolicy]?: MeterPolicy[Limit] | undefined
+}): Partial<LimitColumns> {
+  const { rateLimit, quota } = limits
+  return {
+    ...(rateLimit === undefined
+      ? {}
+      : {
+          rateLimit: rateLimit?.limit ?? null,
+          rateWindowSeconds: rateLimit?.windowSeconds ?? null,
+        }),
+    ...(quota === undefined
+      ? {}
+      : { quotaLimit: quota?.limit ?? null, quotaPeriod: quota?.period ?? null }),
+  }
+}

@@ -1,0 +1,63 @@
+import type { KeyPolicySnapshot } from '../../domain/evaluate-key.ts'
+import type { MeterDecision, MeterPolicy } from '../../domain/meter.ts'
+import { Unavailable } from '../../domain/unavailable.ts'
+import type { Refusals } from '../../isolate/refused-meters.ts'
+import type { Settings } from '../../settings.ts'
+import type { DeviceStates } from '../device-object.ts'
+import { withTimeout } from '../with-timeout.ts'
+
+export type ChargeWorld = {
+  readonly states: DeviceStates
+  readonly settings: Settings
+  readonly now: number
+  readonly refusals: Refusals
+}
+
+/** A refusal for good is asked about again after this: a changed limit has another name anyway. */
+const REFUSED_FOR_GOOD_MS = 60_000
+
+export type Charged =
+  | { readonly kind: 'charged'; readonly decision: MeterDecision }
+  /** Bound to be refused: the object was not asked, so it did not count the verify either. */
+  | { readonly kind: 'refused-here'; readonly decision: MeterDecision }
+  /** The object did not answer, and LIMITER_FAILURE lets requests through. */
+  | { readonly kind: 'unmetered' }
+
+export function isLimited({ rateLimit, quota }: MeterPolicy): boolean {
+  return rateLimit !== null || quota !== null
+}
+
+/**
+ * Charges a limited key in its device's object: one call, or none while it is known to be over.
+ * @throws Unavailable when the object does not answer in time and LIMITER_FAILURE is `closed`
+ */
+export async function chargeKey(
+  world: ChargeWorld,
+  { key, device }: KeyPolicySnapshot,
+  secretHash: string,
+  cost: number,
+): Promise<Charged> {
+  const { states, settings, now, refusals } = world
+  const meter = `${key.id} ${JSON.stringify(key.limits)}`
+  const standing = refusals.find(meter, cost, now)
+  if (standing !== undefined) return { kind: 'refused-here', decision: standing }
+  const counts = settings.usage !== 'off'
+  const request = { keyId: key.id, secretHash, policy: key.limits, cost, counts }
+  try {
+    const charge = await withTimeout(
+      states.getByName(device.id).charge(device.id, request),
+      settings.meterTimeoutMs,
+    )
+    if (charge.refusedBy !== null) {
+      // The object's clock is another: what counts is how long from now.
+      const until = now + (charge.retryInMs ?? REFUSED_FOR_GOOD_MS)
+      refusals.remember(meter, { cost, until, decision: charge })
+    }
+    return { kind: 'charged', decision: charge }
+  } catch (cause) {
+    const failure = { event: 'meter-failure', device: device.id, mode: settings.limiterFailure }
+    console.error(JSON.stringify(failure))
+    if (settings.limiterFailure === 'open') return { kind: 'unmetered' }
+    throw new Unavailable('the device state did not answer', { cause })
+  }
+}
