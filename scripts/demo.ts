@@ -30,7 +30,7 @@ const report = { temperature: 21.5 }
 await call('POST /v1/device/check-ins', { as: apiKey, body: { report }, expect: 201 })
 say('the device checked in with a report')
 
-await call('GET /v1/device', { as: breakKey(apiKey), expect: 401, code: 'invalid-credential' })
+await call('GET /v1/device', { as: breakKey(apiKey), expect: 401, code: 'invalid_credential' })
 say('a broken key was refused')
 
 const read = await call(`GET /v1/devices/${deviceId}`, { as: accessToken, expect: 200 })

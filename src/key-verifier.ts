@@ -1,9 +1,9 @@
 import { WorkerEntrypoint } from 'cloudflare:workers'
 import { COST_MAX } from './domain/meter.ts'
-import { isLiteralScope } from './domain/scopes.ts'
+import { isLiteralScope, SCOPES_MAX } from './domain/scopes.ts'
 import { RETRY_AFTER_SECONDS, Unavailable } from './domain/unavailable.ts'
 import { logFailure, logRpcDenial } from './http/log.ts'
-import { noteOutage } from './isolate/sampled-log.ts'
+import { thisIsolate } from './isolate/state.ts'
 import { verifyFor, type VerifyResult } from './services/verify/verify-result.ts'
 import { loadSettings } from './settings.ts'
 
@@ -39,38 +39,71 @@ export class KeyVerifier extends WorkerEntrypoint<Env> {
   ): Promise<VerifyResult | VerifyUnavailable> {
     // The types end at the service binding: what comes over it may be anything.
     if (typeof presented !== 'string') return { valid: false, code: 'not_found' }
+    const now = Date.now()
+    const isolate = thisIsolate
     try {
       const { owner: ownerId, ...asked } = checked(options)
-      const settings = loadSettings(this.env)
       const { DB: database, DEVICE_STATE: states } = this.env
-      const world = { database, states, settings, now: Date.now() }
-      const result = await verifyFor(world, { presented, ...asked, ownerId })
-      if (!result.valid) {
-        const whose = { device: result.device?.id, key: result.key?.id }
-        logRpcDenial(result.code, whose, world.now)
+      const ctx = { database, states, settings: loadSettings(this.env), isolate, now }
+      const result = await verifyFor(ctx, { presented, ...asked, ownerId })
+      // Only callers from outside the account are throttled.
+      if (!result.ok) return UNAVAILABLE
+      const { value: answer } = result
+      if (!answer.valid) {
+        const whose = { device: answer.device?.id, key: answer.key?.id }
+        logRpcDenial(isolate, answer.code, whose, now)
       }
-      return result
+      return answer
     } catch (failure) {
-      if (failure instanceof Unavailable) noteOutage('rpc-unavailable', Date.now())
+      if (failure instanceof Unavailable) isolate.log.note('rpc-unavailable', Date.now())
       else logFailure('rpc', failure)
-      return { valid: false, code: 'unavailable', retry_after: RETRY_AFTER_SECONDS }
+      return UNAVAILABLE
     }
   }
 }
 
-/** @throws TypeError naming the option that is not of its type */
-function checked(options: VerifyOptions) {
-  const { scopes = [], cost = 1, fresh = false, audience, owner } = options
-  if (!Array.isArray(scopes) || !scopes.every(isAskable)) throw new InvalidOption('scopes')
-  if (!Number.isInteger(cost) || cost < 0 || cost > COST_MAX) throw new InvalidOption('cost')
+const UNAVAILABLE: VerifyUnavailable = {
+  valid: false,
+  code: 'unavailable',
+  retry_after: RETRY_AFTER_SECONDS,
+}
+
+const OPTIONS: ReadonlySet<string> = new Set([
+  'scopes',
+  'cost',
+  'fresh',
+  'audience',
+  'owner',
+] satisfies (keyof VerifyOptions)[])
+
+/**
+ * Holds options to what HTTP takes. An unknown one is refused: a misspelt `scopes` must not let
+ * everything pass.
+ * @throws InvalidOption naming the option that is not of its type
+ */
+function checked(options: unknown) {
+  if (typeof options !== 'object' || options === null) throw new InvalidOption('options')
+  if (Object.getPrototypeOf(options) !== Object.prototype) throw new InvalidOption('options')
+  if (!Object.keys(options).every((name) => OPTIONS.has(name))) throw new InvalidOption('options')
+  const { scopes = [], cost = 1, fresh = false, audience, owner }: Unchecked = options
+  if (!Array.isArray(scopes) || scopes.length > SCOPES_MAX || !scopes.every(isAskable)) {
+    throw new InvalidOption('scopes')
+  }
+  if (!isCost(cost)) throw new InvalidOption('cost')
   if (typeof fresh !== 'boolean') throw new InvalidOption('fresh')
   if (!isOptionalText(audience)) throw new InvalidOption('audience')
   if (!isOptionalText(owner)) throw new InvalidOption('owner')
   return { scopes, cost, fresh, audience, owner }
 }
 
+type Unchecked = { readonly [Option in keyof VerifyOptions]?: unknown }
+
+function isCost(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= COST_MAX
+}
+
 function isOptionalText(value: unknown): value is string | undefined {
-  return value === undefined || typeof value === 'string'
+  return value === undefined || (typeof value === 'string' && value !== '')
 }
 
 function isAskable(scope: unknown): scope is string {
@@ -78,7 +111,7 @@ function isAskable(scope: unknown): scope is string {
 }
 
 class InvalidOption extends TypeError {
-  constructor(name: keyof VerifyOptions) {
+  constructor(name: keyof VerifyOptions | 'options') {
     super(`verify: ${name} is not valid`)
     this.name = `InvalidOption(${name})`
   }

@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, createSign, createVerify } from 'node:crypto'
-import { sign, verify } from 'hono/jwt'
+import { verify } from 'hono/jwt'
 import { err, ok, type Result } from '../domain/result.ts'
 
 /** A private EC key of the ring, as in the secret SIGNING_KEYS (RFC 7517). */
@@ -41,31 +41,64 @@ export function isKeyPair(key: SigningKey): boolean {
 /** How far another clock may be ahead of ours. */
 export const CLOCK_LEEWAY_SECONDS = 60
 
+/** What a token says that it is: a device's access token (RFC 9068 §2.1), or a user's. */
+export type TokenType = 'at+jwt' | 'JWT'
+
+const CURVE = { name: 'ECDSA', namedCurve: 'P-256' }
+const SIGNATURE = { name: 'ECDSA', hash: 'SHA-256' }
+
 /** Imported once an isolate. CryptoKeys, unlike promises, may be shared between requests. */
-const imported = new WeakMap<SigningKey, CryptoKey>()
+const publicKeys = new WeakMap<SigningKey, CryptoKey>()
+const privateKeys = new WeakMap<SigningKey, CryptoKey>()
 
 async function publicKey(key: SigningKey): Promise<CryptoKey> {
-  const known = imported.get(key)
-  if (known !== undefined) return known
   const { kty, crv, x, y } = key
-  const algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
-  const made = await crypto.subtle.importKey('jwk', { kty, crv, x, y }, algorithm, false, [
-    'verify',
-  ])
-  imported.set(key, made)
+  return await importedOnce(publicKeys, key, { kty, crv, x, y }, 'verify')
+}
+
+async function privateKey(key: SigningKey): Promise<CryptoKey> {
+  const { kty, crv, x, y, d } = key
+  return await importedOnce(privateKeys, key, { kty, crv, x, y, d }, 'sign')
+}
+
+async function importedOnce(
+  known: WeakMap<SigningKey, CryptoKey>,
+  key: SigningKey,
+  jwk: JsonWebKey,
+  use: 'sign' | 'verify',
+): Promise<CryptoKey> {
+  const before = known.get(key)
+  if (before !== undefined) return before
+  const made = await crypto.subtle.importKey('jwk', jwk, CURVE, false, [use])
+  known.set(key, made)
   return made
 }
 
-/** Signs with the ring's first key, whose `kid` goes into the header. */
-export async function signToken(claims: Record<string, unknown>, ring: KeyRing): Promise<string> {
-  return await sign(claims, { ...ring[0] }, 'ES256')
+/**
+ * Signs with the ring's first key, whose `kid` goes into the header (RFC 7515 §3.1). By itself,
+ * since hono's `sign` always writes the type `JWT`.
+ */
+export async function signToken(
+  claims: Record<string, unknown>,
+  [key]: KeyRing,
+  typ: TokenType,
+): Promise<string> {
+  const signed = `${encodePart({ alg: key.alg, typ, kid: key.kid })}.${encodePart(claims)}`
+  const bytes = new TextEncoder().encode(signed)
+  const signature = await crypto.subtle.sign(SIGNATURE, await privateKey(key), bytes)
+  return `${signed}.${Buffer.from(signature).toString('base64url')}`
 }
 
-/** What a token must be of: one of our keys, our issuer, one of the audiences. */
+function encodePart(part: Record<string, unknown>): string {
+  return Buffer.from(JSON.stringify(part)).toString('base64url')
+}
+
+/** What a token must be of: one of our keys, our issuer, one of the audiences, one of the types. */
 export type Expected = {
   readonly ring: KeyRing
   readonly issuer: string
   readonly audiences: readonly string[]
+  readonly types: readonly TokenType[]
   /** For who looks at `exp` itself; the claim must still be there. */
   readonly allowExpired?: boolean
 }
@@ -87,7 +120,7 @@ export async function verifyToken(
   const claims = await verifiedPayload(token, await publicKey(key), expected)
   if (claims === undefined) return err('invalid')
 
-  // hono/jwt takes a token without exp, and refuses one whose iat is a second ahead: our own checks.
+  // Our own checks: hono/jwt takes a token without exp, and refuses an iat one second ahead.
   const { sub, iat, exp, nbf } = claims
   const seconds = Math.floor(now / 1000)
   if (typeof sub !== 'string' || sub === '') return err('invalid')
@@ -110,6 +143,7 @@ async function verifiedPayload(
       alg: 'ES256',
       iss: expected.issuer,
       aud: [...expected.audiences],
+      typ: [...expected.types],
       exp: false,
       iat: false,
       nbf: false,

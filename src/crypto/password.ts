@@ -32,7 +32,7 @@ export function hashPassword(password: string, algorithm: PasswordAlgorithm): st
   return `${CURRENT[algorithm]}$${phcText(salt)}$${phcText(hash)}`
 }
 
-/** Whether the password is the one that was hashed. A string that is no such hash matches nothing. */
+/** Whether the password is the one that was hashed. A malformed hash matches nothing. */
 export function verifyPassword(password: string, stored: string): boolean {
   const parsed = parsePhc(stored)
   if (parsed === undefined) return false
@@ -50,7 +50,8 @@ export function needsRehash(stored: string, algorithm: PasswordAlgorithm): boole
 
 /** A hash that no password has, and that costs what a real one does: for unknown usernames. */
 export function decoyHash(algorithm: PasswordAlgorithm): string {
-  return `${CURRENT[algorithm]}$${phcText(Buffer.alloc(SALT_BYTES))}$${phcText(Buffer.alloc(HASH_BYTES))}`
+  const [salt, hash] = [Buffer.alloc(SALT_BYTES), Buffer.alloc(HASH_BYTES)]
+  return `${CURRENT[algorithm]}$${phcText(salt)}$${phcText(hash)}`
 }
 
 type ParsedPhc = { readonly salt: Buffer; readonly hash: Buffer } & (

@@ -1,6 +1,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { MeterDecision } from '../domain/meter.ts'
 import { periodStart } from '../domain/quota.ts'
+import { DAY_MS, HOUR_MS } from '../domain/time.ts'
 import type { LastUse, UsageCount, UsageInterval, UsageRow } from '../domain/usage-count.ts'
 import { type ChargeRequest, MeterStore } from './meter-store.ts'
 import {
@@ -23,8 +24,6 @@ const SCHEMA = `
     (only integer primary key check (only = 1), seen_at integer not null, report text);
   create table if not exists facts (name text primary key, value) without rowid;`
 
-const HOUR_MS = 3_600_000
-const DAY_MS = 24 * HOUR_MS
 /** How often an object that is no longer used looks for what it may forget. */
 const PRUNE_INTERVAL_MS = 30 * DAY_MS
 

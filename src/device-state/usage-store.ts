@@ -1,8 +1,7 @@
 import { periodStart } from '../domain/quota.ts'
+import { DAY_MS, MINUTE_MS } from '../domain/time.ts'
 import type { LastUse, UsageCount, UsageInterval, UsageRow } from '../domain/usage-count.ts'
 
-const MINUTE_MS = 60_000
-const DAY_MS = 86_400_000
 const HOURS_KEPT_MS = 90 * DAY_MS
 const DAYS_KEPT_MS = 2 * 365 * DAY_MS
 

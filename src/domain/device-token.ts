@@ -72,12 +72,20 @@ function isComplete<Fields extends object>(fields: Fields): fields is Fields & C
   return Object.values(fields).every((value) => value !== undefined)
 }
 
+/** How far clocks may be apart without an entry of the feed being forgotten too early. */
+const CLOCK_SLACK_MS = 120_000
+
+/** Entries of the revocation feed from before this time concern no token that has not expired. */
+export function feedCutoff(tokenSeconds: number, now: number): number {
+  return now - tokenSeconds * 1000 - CLOCK_SLACK_MS
+}
+
 /** Everything whose end ends the token. */
 export function subjectsOfToken(claims: DeviceTokenClaims): readonly string[] {
   return [claims.secretHash, claims.keyId, claims.deviceId, claims.ownerId]
 }
 
-/** Looks like a JWT (RFC 7515 §3.1): three base64url parts, the first of which begins a JSON object. */
+/** Looks like a JWT (RFC 7515 §3.1): three base64url parts, of which the first begins with `{"`. */
 export function isTokenShaped(presented: string): boolean {
   return /^eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/.test(presented)
 }

@@ -1,6 +1,6 @@
 import type { MeterPolicy } from './meter.ts'
 import { err, ok, type Result } from './result.ts'
-import { coversScopes } from './scopes.ts'
+import { coversScopes, verifierReach } from './scopes.ts'
 
 /** A "no" to a presented credential. The words are the wire's. */
 export type Denial =
@@ -57,15 +57,26 @@ export type KeyPolicySnapshot = {
   }
 }
 
+/** What a request wants of a key. */
+export type KeyWant = {
+  /** Literal scopes, all of which the key must cover. */
+  readonly scopes?: readonly string[]
+  /** Whether the key must be one that may ask about others. */
+  readonly asVerifier?: boolean
+}
+
+/** A "no" that the key's own state gives, before its limits. */
+export type KeyRefusal = 'revoked' | 'expired' | 'disabled' | 'insufficient_scope'
+
 /**
- * Decides whether a genuine secret is good now for all of the scopes. What is final is said before
+ * Decides whether a genuine secret is good now for what is wanted. What is final is said before
  * what may pass: revoked, expired, disabled, scope. A key is valid until, and not at, its end.
  */
 export function evaluateKey(
   snapshot: KeySnapshot,
-  scopes: readonly string[],
+  { scopes = [], asVerifier = false }: KeyWant,
   now: number,
-): Result<KeyPolicySnapshot, 'revoked' | 'expired' | 'disabled' | 'insufficient_scope'> {
+): Result<KeyPolicySnapshot, KeyRefusal> {
   const { secret, policy } = snapshot
   if (policy === null || secret.revokedAt !== null || policy.key.revokedAt !== null) {
     return err('revoked')
@@ -75,7 +86,9 @@ export function evaluateKey(
   if (key.disabledAt !== null || device.disabledAt !== null || owner.disabledAt !== null) {
     return err('disabled')
   }
-  return coversScopes(key.scopes, scopes) ? ok(policy) : err('insufficient_scope')
+  const isVerifier = verifierReach(key.scopes, owner.role) !== undefined
+  const isCovered = coversScopes(key.scopes, scopes) && (isVerifier || !asVerifier)
+  return isCovered ? ok(policy) : err('insufficient_scope')
 }
 
 /** Whether a rotation ended the secret while its key lives on: somebody still holds the old one. */

@@ -108,3 +108,7 @@ function retryAt(met: readonly (WindowReading | QuotaReading | null)[]): number 
   }
   return latest
 }
+
+export function isLimited({ rateLimit, quota }: MeterPolicy): boolean {
+  return rateLimit !== null || quota !== null
+}

@@ -1,4 +1,4 @@
-/** What people may call themselves and their devices. Lengths count code points, not UTF-16 units. */
+/** What people may call themselves and their devices. Lengths count code points. */
 
 export const NAME_MAX_CHARACTERS = 80
 export const USERNAME_MIN_CHARACTERS = 3

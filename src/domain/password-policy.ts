@@ -1,3 +1,3 @@
-/** What a password may be where one is set. NIST SP 800-63B: length, and no rules of composition. */
+/** What a new password may be. NIST SP 800-63B: its length counts, its composition does not. */
 export const PASSWORD_MIN_CHARACTERS = 8
 export const PASSWORD_MAX_CHARACTERS = 128

@@ -1,3 +1,5 @@
+import { DAY_MS, HOUR_MS } from './time.ts'
+
 /** Quotas by the calendar, in UTC: an hour, a day, a month, or for good. Times are milliseconds. */
 
 export type QuotaPeriod = 'hour' | 'day' | 'month' | 'total'
@@ -10,9 +12,6 @@ export type QuotaState = {
   readonly startAt: number
   readonly used: number
 }
-
-const HOUR_MS = 3_600_000
-const DAY_MS = 86_400_000
 
 /** When the period that holds this time began. */
 export function periodStart(period: QuotaPeriod, now: number): number {

@@ -5,9 +5,9 @@
  * always on the side of refusing.
  *
  * It is the sliding window log of Figma's "An alternative approach to rate limiting" (2017), whose
- * one drawback, a size that grows with the limit, the buckets take away. Two weighted windows (as in
- * Cloudflare's "How we built rate limiting capable of scaling to millions of domains", 2017) and
- * GCRA are smaller still, but up to twice the limit can pass them in one window.
+ * one drawback, a size that grows with the limit, the buckets take away. Two weighted windows (as
+ * in Cloudflare's "How we built rate limiting capable of scaling to millions of domains", 2017)
+ * and GCRA are smaller still, but up to twice the limit can pass them in one window.
  *
  * Pure: state and time in, decision and state out. Times are milliseconds.
  */

@@ -1,6 +1,8 @@
 import type { Context } from 'hono'
 import { createFactory } from 'hono/factory'
+import type { IsolateState } from '../isolate/state.ts'
 import type { Settings } from '../settings.ts'
+import type { ErrorRenderer } from './problem.ts'
 
 /** What the request's log line will say beside its status: see http/log.ts. */
 export type RequestLog = {
@@ -15,16 +17,22 @@ export type AppEnv = {
   Bindings: Env
   Variables: {
     settings: Settings
+    isolate: IsolateState
     requestId: string
-    /** The one time of this request, in milliseconds. */
+    /** The one time of this request, in milliseconds: when its whole body had come. */
     now: number
     log: RequestLog
     /** What the response will carry, whatever makes it, unless it says otherwise itself. */
     headers: Record<string, string>
+    /** The format of this path's errors. */
+    renderError: ErrorRenderer
   }
 }
 
 /** What helpers ask of a context: any route's has it, whatever its middleware added. */
-export type AppContext = Pick<Context<AppEnv>, 'env' | 'req' | 'var' | 'json' | 'header'>
+export type AppContext = Pick<
+  Context<AppEnv>,
+  'body' | 'env' | 'header' | 'html' | 'json' | 'req' | 'var'
+>
 
 export const factory = createFactory<AppEnv>()

@@ -1,12 +1,10 @@
 import type { Context } from 'hono'
 import { routePath } from 'hono/route'
 import type { Denial } from '../domain/evaluate-key.ts'
-import type { AppEnv } from './env.ts'
+import type { IsolateState } from '../isolate/state.ts'
+import type { AppContext, AppEnv } from './env.ts'
 
 const FRAMES_LOGGED = 8
-
-/** How many made-up credentials came since the last line about them, and when that line was. */
-const madeUp = { count: 0, loggedSecond: 0 }
 
 /**
  * Writes this request's line, if it is worth one: a change, a denial of something genuine, or a
@@ -14,9 +12,9 @@ const madeUp = { count: 0, loggedSecond: 0 }
  * successes are silent unless LOG_REQUESTS says `all`. No query, no body, no credential.
  */
 export function logRequest(c: Context<AppEnv>, milliseconds: number): void {
-  const { log, settings, requestId, now } = c.var
+  const { log, settings, isolate, requestId, now } = c.var
   const { status } = c.res
-  if (log.subject === 'made-up') logMadeUp(now)
+  if (log.subject === 'made-up') isolate.log.note('made-up-credentials', now)
   const noteworthy =
     status >= 500 || log.subject === 'denial' || (log.subject === 'change' && status < 400)
   if (!noteworthy && settings.logRequests !== 'all') return
@@ -35,24 +33,20 @@ export function logRequest(c: Context<AppEnv>, milliseconds: number): void {
   else console.info(line)
 }
 
+/** Notes for the log that a credential was refused: one that was made up is only counted. */
+export function noteDenial(c: AppContext, denial: Denial): void {
+  c.var.log.subject = denial === 'not_found' ? 'made-up' : 'denial'
+}
+
 /** Writes the line of a denial over RPC, where no request has one; what was made up is counted. */
 export function logRpcDenial(
+  isolate: IsolateState,
   code: Denial,
   whose: { readonly device: string | undefined; readonly key: string | undefined },
   now: number,
 ): void {
-  if (code === 'not_found') logMadeUp(now)
+  if (code === 'not_found') isolate.log.note('made-up-credentials', now)
   else console.info(JSON.stringify({ event: 'rpc-denial', code, ...whose }))
-}
-
-/** One line a second, however many there are: an attacker must not be able to fill the log. */
-function logMadeUp(now: number): void {
-  madeUp.count += 1
-  const second = Math.floor(now / 1000)
-  if (second === madeUp.loggedSecond) return
-  console.warn(JSON.stringify({ event: 'made-up-credentials', count: madeUp.count }))
-  madeUp.count = 0
-  madeUp.loggedSecond = second
 }
 
 /**

@@ -1,11 +1,7 @@
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { RETRY_AFTER_SECONDS } from '../domain/unavailable.ts'
-import { problemOfDenial, PROBLEMS, type ProblemCode } from './problems.ts'
-import type { Denial } from '../domain/evaluate-key.ts'
-import type { MeterDecision } from '../domain/meter.ts'
-import type { CredentialFault } from './auth/credential.ts'
-import { secondsUntil } from './limit-headers.ts'
 import type { AppContext } from './env.ts'
+import { PROBLEMS, type ProblemCode } from './problems.ts'
 
 /** One fault of a body: where it is (RFC 6901) and what is wrong with it. */
 export type FieldError = { readonly pointer: string; readonly detail: string }
@@ -19,86 +15,54 @@ export type ProblemOptions = {
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** The window of the platform's limiters, which do not tell when it ends. */
-const LIMIT_WINDOW_SECONDS = 60
-/** How long to wait for what comes by itself never, such as a total quota: somebody may raise it. */
-const NEVER_SECONDS = 86_400
+/** An error that is to be answered, before it has a format. */
+export type Problem = ProblemOptions & {
+  readonly code: ProblemCode
+  readonly status: ContentfulStatusCode
+  readonly title: string
+  readonly detail: string
+  readonly headers: Readonly<Record<string, string>>
+}
 
-/** Answers with a problem document (RFC 9457). Every error body but the classic ones is one. */
+/** Writes an error in the format that the clients of a path read. */
+export type ErrorRenderer = (c: AppContext, problem: Problem) => Response
+
+/** The window of the platform's limiters, which do not tell when it ends. */
+export const LIMIT_WINDOW_SECONDS = 60
+
+/**
+ * Answers with an error, in the format of this path: a problem document, unless a middleware has
+ * said otherwise (http/middleware/error-format.ts).
+ */
 export function problem(c: AppContext, code: ProblemCode, options: ProblemOptions = {}): Response {
   const { status, title, meaning } = PROBLEMS[code]
+  return c.var.renderError(c, {
+    detail: meaning,
+    ...options,
+    code,
+    status,
+    title,
+    headers: { ...headersOf(code, status), ...options.headers },
+  })
+}
+
+/** A problem document (RFC 9457). */
+export function asProblemDocument(c: AppContext, problem: Problem): Response {
+  const { code, status, title, detail, errors, members, headers } = problem
   return c.json(
     {
       type: problemType(c, code),
       title,
       status,
-      detail: options.detail ?? meaning,
+      detail,
       instance: `/requests/${c.var.requestId}`,
       code,
-      ...(options.errors === undefined ? {} : { errors: options.errors }),
-      ...options.members,
+      ...(errors === undefined ? {} : { errors }),
+      ...members,
     },
-    status satisfies ContentfulStatusCode,
-    { ...headersOf(code, status), ...options.headers, 'Content-Type': 'application/problem+json' },
+    status,
+    { ...headers, 'Content-Type': 'application/problem+json' },
   )
-}
-
-/**
- * Answers a denied credential.
- * @param scopes what was asked for: named where that is what is missing (RFC 6750 §3.1)
- */
-export function denied(c: AppContext, denial: Denial, scopes: readonly string[] = []): Response {
-  noteDenial(c, denial)
-  const code = problemOfDenial(denial)
-  if (denial === 'insufficient_scope') {
-    const challenge = `Bearer realm="latchkey", error="insufficient_scope", scope="${scopes.join(' ')}"`
-    return problem(c, code, { headers: { 'WWW-Authenticate': challenge } })
-  }
-  return problem(c, code)
-}
-
-/** Answers a key that is over a limit: how that limit stands, and when a retry would pass. */
-export function overLimit(
-  c: AppContext,
-  denial: 'rate_limited' | 'quota_exceeded',
-  decision: MeterDecision,
-): Response {
-  noteDenial(c, denial)
-  const reading = denial === 'rate_limited' ? decision.rateLimit : decision.quota
-  return problem(c, problemOfDenial(denial), {
-    headers: { 'Retry-After': retryAfter(decision, c.var.now) },
-    members: {
-      limit: reading?.limit,
-      remaining: reading?.remaining,
-      // When a retry would pass all limits, not only this one.
-      reset_at: decision.retryAt === null ? null : new Date(decision.retryAt).toISOString(),
-    },
-  })
-}
-
-/** `Retry-After` for who is over a limit; null: over the one on unknown secrets. */
-export function retryAfter(decision: MeterDecision | null, now: number): string {
-  if (decision === null) return String(LIMIT_WINDOW_SECONDS)
-  const { retryAt } = decision
-  return String(retryAt === null ? NEVER_SECONDS : Math.max(1, secondsUntil(retryAt, now)))
-}
-
-/** Notes for the log that a credential was refused: one that was made up is only counted. */
-export function noteDenial(c: AppContext, denial: Denial): void {
-  const isGenuine = denial !== 'not_found'
-  c.var.log.subject = isGenuine ? 'denial' : 'made-up'
-}
-
-/** Answers a request in which there is not exactly one credential of an accepted form. */
-export function refusedCredential(c: AppContext, fault: CredentialFault): Response {
-  switch (fault) {
-    case 'missing':
-      return problem(c, 'missing-credential')
-    case 'several':
-      return problem(c, 'several-credentials')
-    case 'malformed':
-      return denied(c, 'not_found')
-  }
 }
 
 /** Settings may be what failed: then the type is relative, which RFC 9457 §3.1.1 allows. */
@@ -109,6 +73,8 @@ function problemType(c: AppContext, code: ProblemCode): string {
 
 function headersOf(code: ProblemCode, status: number): Record<string, string> {
   if (status === 401) return { 'WWW-Authenticate': challenge(code) }
+  // The rest of the body is not wanted any more (RFC 9110 §15.5.9).
+  if (status === 408) return { Connection: 'close' }
   if (status === 429) return { 'Retry-After': String(LIMIT_WINDOW_SECONDS) }
   if (status === 503) return { 'Retry-After': String(RETRY_AFTER_SECONDS) }
   return {}
@@ -117,6 +83,6 @@ function headersOf(code: ProblemCode, status: number): Record<string, string> {
 /** RFC 6750 §3.1: no `error` where no token was presented. */
 function challenge(code: ProblemCode): string {
   const realm = 'Bearer realm="latchkey"'
-  if (code === 'missing-credential' || code === 'invalid-credentials') return realm
+  if (code === 'missing_credential' || code === 'invalid_credentials') return realm
   return `${realm}, error="invalid_token", error_description="${PROBLEMS[code].title}"`
 }

@@ -1,42 +1,42 @@
 import type { Denial } from '../domain/evaluate-key.ts'
 
 /**
- * Every problem that Latchkey answers with (RFC 9457): the last segment of its type URL, its HTTP
- * status, its title, and what the page behind the URL says.
+ * Every problem that Latchkey answers with (RFC 9457): its code, which is also the last
+ * segment of its type URL, its HTTP status, its title, and what the page behind the URL says.
  */
 export const PROBLEMS = {
-  'invalid-json': {
+  invalid_json: {
     status: 400,
     title: 'The body is not JSON',
     meaning: 'The request body could not be parsed as JSON.',
   },
-  'invalid-request': {
+  invalid_request: {
     status: 400,
     title: 'The request is not valid',
     meaning:
       'A field is missing, unknown, or out of its bounds. `errors` names each by its pointer.',
   },
-  'invalid-cursor': {
+  invalid_cursor: {
     status: 400,
     title: 'The cursor is not valid',
     meaning: 'A cursor comes from the `next_cursor` of an earlier page, unchanged.',
   },
-  'several-credentials': {
+  several_credentials: {
     status: 400,
     title: 'More than one credential was presented',
     meaning: 'Send the credential in one place only, once.',
   },
-  'missing-credential': {
+  missing_credential: {
     status: 401,
     title: 'A credential is needed',
     meaning: 'Nothing was presented. WWW-Authenticate names the scheme to use.',
   },
-  'invalid-credential': {
+  invalid_credential: {
     status: 401,
     title: 'The credential is not valid',
     meaning: 'What was presented was not issued here, or is not of the kind that this route takes.',
   },
-  'invalid-credentials': {
+  invalid_credentials: {
     status: 401,
     title: 'Unknown username or wrong password',
     meaning: 'The answer is the same for an unknown username and for a wrong password.',
@@ -56,86 +56,93 @@ export const PROBLEMS = {
     title: 'The credential is disabled',
     meaning: 'The key, its device or its owner is switched off, and can be switched on again.',
   },
-  'insufficient-scope': {
+  insufficient_scope: {
     status: 403,
     title: 'The credential does not cover this',
     meaning: 'The key is good, but holds no scope for this request. WWW-Authenticate names it.',
   },
-  'wrong-password': {
+  wrong_password: {
     status: 403,
     title: 'The current password is wrong',
     meaning: 'This change asks for the current password, and what was sent is not it.',
   },
-  'misconfigured-proxy': {
+  misconfigured_proxy: {
     status: 403,
     title: 'The proxy asks for what cannot be checked',
     meaning:
       'The URL under which a proxy calls /v1/forward-auth has a parameter that is unknown or ' +
       'malformed; `detail` says which. Nobody passes until its configuration is corrected.',
   },
-  'registration-closed': {
+  registration_closed: {
     status: 403,
     title: 'Registration is closed',
     meaning: 'New accounts are made by an administrator of this deployment.',
   },
-  'not-found': {
+  not_found: {
     status: 404,
     title: 'Not found',
     meaning: 'There is no such thing here, or it is not yours.',
   },
-  'method-not-allowed': {
+  method_not_allowed: {
     status: 405,
     title: 'The method is not allowed here',
     meaning: 'The path exists; Allow names the methods that it takes.',
   },
-  'username-taken': {
+  request_timeout: {
+    status: 408,
+    title: 'The body did not come in time',
+    meaning: 'A request body must be complete within 10 seconds. Nothing was changed: try again.',
+  },
+  username_taken: {
     status: 409,
     title: 'The username is taken',
     meaning: 'Usernames are unique, regardless of case and compatibility forms.',
   },
-  'device-name-taken': {
+  device_name_taken: {
     status: 409,
     title: 'You have a device of that name',
     meaning: 'Device names are unique for each owner.',
   },
-  'key-revoked': {
+  key_revoked: {
     status: 409,
     title: 'The key is revoked',
     meaning: 'Revoking is final: a revoked key can be neither changed nor rotated.',
   },
-  'key-expired': {
+  key_expired: {
     status: 409,
     title: 'The key has expired',
-    meaning: 'A new secret of it would be dead, too. Give it a later `expires_at` first, or none.',
+    meaning:
+      'An expired key cannot be rotated: its new secret would be unusable. Give it a later ' +
+      '`expires_at` first, or none.',
   },
-  'overlap-running': {
+  overlap_running: {
     status: 409,
     title: 'A rotation of this key still overlaps',
     meaning:
       'Two secrets of the key are live. Wait for the older one to end, or rotate with ' +
       'overlap_seconds 0, which ends both.',
   },
-  'body-too-large': {
+  body_too_large: {
     status: 413,
     title: 'The body is too large',
     meaning: 'A request body may hold 64 KiB.',
   },
-  'unsupported-media-type': {
+  unsupported_media_type: {
     status: 415,
     title: 'The body is of another media type',
     meaning: 'Send application/json.',
   },
-  'rate-limited': {
+  rate_limited: {
     status: 429,
     title: 'Too many requests',
     meaning: 'Wait for as many seconds as Retry-After says.',
   },
-  'quota-exceeded': {
+  quota_exceeded: {
     status: 429,
     title: 'The quota is used up',
     meaning: 'The key has spent its quota for this period. `reset_at` says when the next begins.',
   },
-  'internal-error': {
+  internal_error: {
     status: 500,
     title: 'Something went wrong here',
     meaning: 'The failure was logged under the request id.',
@@ -160,20 +167,7 @@ export function isProblemCode(code: string): code is ProblemCode {
   return Object.hasOwn(PROBLEMS, code)
 }
 
-/** The problem that says a denial over HTTP. */
+/** The problem that says a denial over HTTP: the same word, but for what was never issued. */
 export function problemOfDenial(denial: Denial): ProblemCode {
-  switch (denial) {
-    case 'not_found':
-      return 'invalid-credential'
-    case 'revoked':
-    case 'expired':
-    case 'disabled':
-      return denial
-    case 'insufficient_scope':
-      return 'insufficient-scope'
-    case 'rate_limited':
-      return 'rate-limited'
-    case 'quota_exceeded':
-      return 'quota-exceeded'
-  }
+  return denial === 'not_found' ? 'invalid_credential' : denial
 }

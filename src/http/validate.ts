@@ -4,7 +4,7 @@ import type * as z from 'zod'
 import type { AppEnv } from './env.ts'
 import { problem, type FieldError } from './problem.ts'
 
-/** Media types are case-insensitive (RFC 9110 §8.3.1). The rule is that of hono's JSON validator. */
+/** Media types are case-insensitive (RFC 9110 §8.3.1). hono's JSON validator has the same rule. */
 const JSON_MEDIA_TYPE = /^application\/([\w.-]+\+)?json$/i
 
 /** How many faults an answer names: it must not grow with what an anonymous caller sends. */
@@ -13,9 +13,9 @@ const FAULTS_MAX = 20
 /** Takes a JSON body that fits the schema: else 415, or 400 naming each fault. */
 export function validBody<Schema extends z.ZodType>(schema: Schema) {
   return validator('json', async (body: z.input<Schema>, c: Context<AppEnv>) => {
-    if (!isJson(c.req.raw) && (await hasBody(c.req))) return problem(c, 'unsupported-media-type')
+    if (!isJson(c.req.raw) && (await hasBody(c.req))) return problem(c, 'unsupported_media_type')
     const parsed = schema.safeParse(body)
-    return parsed.success ? parsed.data : problem(c, 'invalid-request', faults(parsed.error))
+    return parsed.success ? parsed.data : problem(c, 'invalid_request', faults(parsed.error))
   })
 }
 
@@ -25,7 +25,7 @@ export function validQuery<Schema extends z.ZodType>(schema: Schema) {
     const parsed = schema.safeParse(query)
     if (parsed.success) return parsed.data
     const isCursor = parsed.error.issues.some((issue) => issue.path[0] === 'cursor')
-    return problem(c, isCursor ? 'invalid-cursor' : 'invalid-request', faults(parsed.error))
+    return problem(c, isCursor ? 'invalid_cursor' : 'invalid_request', faults(parsed.error))
   })
 }
 

@@ -1,4 +1,5 @@
 import type { KeySnapshot } from '../domain/evaluate-key.ts'
+import { Lru } from './lru.ts'
 
 /** A snapshot and how old it is. */
 export type CachedKey = {
@@ -13,7 +14,7 @@ export type CachedKey = {
   readonly failedAt: number | null
 }
 
-/** How much it keeps, in weight: a plain key weighs 1, one with a thousand characters of scopes 2. */
+/** In weight: a plain key weighs 1, one with a thousand characters of scopes 2. */
 const CAPACITY = 10_000
 const CHARACTERS_PER_WEIGHT = 1000
 /** How many changes are remembered by their subject. */
@@ -28,9 +29,7 @@ const CHANGES_REMEMBERED = 1000
  * a changed subject is not kept. Nor is what it found when a later read has landed before it.
  */
 export class KeyCache {
-  readonly #capacity: number
-  readonly #entries = new Map<string, CachedKey>()
-  #weight = 0
+  readonly #entries: Lru<CachedKey>
   #epoch = 0
   /** When each owner, device and key was last changed here. */
   readonly #changedAt = new Map<string, number>()
@@ -38,7 +37,7 @@ export class KeyCache {
   #forgottenUntil = 0
 
   constructor(capacity: number = CAPACITY) {
-    this.#capacity = capacity
+    this.#entries = new Lru(capacity, ({ snapshot }) => weightOf(snapshot))
   }
 
   get size(): number {
@@ -46,12 +45,7 @@ export class KeyCache {
   }
 
   get(hash: string): CachedKey | undefined {
-    const entry = this.#entries.get(hash)
-    if (entry === undefined) return undefined
-    // A Map iterates in order of insertion: the least recently used stays first.
-    this.#entries.delete(hash)
-    this.#entries.set(hash, entry)
-    return entry
+    return this.#entries.get(hash)
   }
 
   /** To be called before a read starts: the number under which `keep` takes what it found. */
@@ -62,34 +56,28 @@ export class KeyCache {
 
   /** Keeps what a read found, unless a change or a later read came between. */
   keep(hash: string, snapshot: KeySnapshot, readAt: number, read: number): void {
-    const present = this.#entries.get(hash)
-    if (present !== undefined && present.read > read) return
+    const known = this.#entries.peek(hash)
+    if (known !== undefined && known.read > read) return
     if (read < this.#forgottenUntil || this.#hasChangedSince(snapshot, read)) return
-    this.drop(hash)
     this.#entries.set(hash, { snapshot, readAt, read, refreshUntil: 0, failedAt: null })
-    this.#weight += weightOf(snapshot)
-    for (const oldest of this.#entries.keys()) {
-      if (this.#weight <= this.#capacity) break
-      this.drop(oldest)
-    }
   }
 
   /** Notes that a refresh of the entry is under way. */
   noteRefresh(hash: string, refreshUntil: number): void {
-    this.#change(hash, { refreshUntil })
+    this.#entries.replace(hash, (entry) => ({ ...entry, refreshUntil }))
   }
 
   /** Notes that D1 was asked for the entry in vain. */
   noteFailure(hash: string, failedAt: number): void {
-    this.#change(hash, { failedAt })
+    this.#entries.replace(hash, (entry) => ({ ...entry, failedAt }))
   }
 
   /** Notes in a kept snapshot that the use of its retired secret is on record. */
   noteRetiredUse(hash: string): void {
-    const snapshot = this.#entries.get(hash)?.snapshot
-    if (snapshot === undefined) return
-    const secret = { ...snapshot.secret, isRetiredUseNoted: true }
-    this.#change(hash, { snapshot: { ...snapshot, secret } })
+    this.#entries.replace(hash, (entry) => {
+      const secret = { ...entry.snapshot.secret, isRetiredUseNoted: true }
+      return { ...entry, snapshot: { ...entry.snapshot, secret } }
+    })
   }
 
   /** Forgets what is known of an owner, a device or a key by its id. Call it after the commit. */
@@ -102,26 +90,18 @@ export class KeyCache {
       this.#changedAt.delete(oldest[0])
       this.#forgottenUntil = oldest[1]
     }
-    for (const [hash, { snapshot }] of this.#entries) {
+    for (const [hash, { snapshot }] of this.#entries.entries()) {
       if (subjectsOf(snapshot).includes(subject)) this.drop(hash)
     }
   }
 
   /** Forgets one secret. */
   drop(hash: string): void {
-    const entry = this.#entries.get(hash)
-    if (entry === undefined) return
     this.#entries.delete(hash)
-    this.#weight -= weightOf(entry.snapshot)
   }
 
   #hasChangedSince(snapshot: KeySnapshot, read: number): boolean {
     return subjectsOf(snapshot).some((subject) => (this.#changedAt.get(subject) ?? 0) > read)
-  }
-
-  #change(hash: string, fields: Partial<CachedKey>): void {
-    const entry = this.#entries.get(hash)
-    if (entry !== undefined) this.#entries.set(hash, { ...entry, ...fields })
   }
 }
 
@@ -133,6 +113,3 @@ function weightOf({ policy }: KeySnapshot): number {
   const characters = policy?.key.scopes.reduce((sum, scope) => sum + scope.length, 0) ?? 0
   return 1 + Math.floor(characters / CHARACTERS_PER_WEIGHT)
 }
-
-/** This isolate's. */
-export const keyCache = new KeyCache()

@@ -6,7 +6,7 @@ export type Revocation = { readonly seq: number; readonly subject: string; reado
  * or an owner) the newest entry that names it. Sequence numbers decide, not times: a time has a
  * resolution, and an isolate that lags could issue a token after the revocation that it missed.
  */
-export class RevocationFeed {
+export class KnownRevocations {
   readonly #newest = new Map<string, Revocation>()
   #position = 0
   #readAt: number | null = null
@@ -63,6 +63,3 @@ export class RevocationFeed {
     this.#readAt = null
   }
 }
-
-/** This isolate's. */
-export const revocationFeed = new RevocationFeed()

@@ -1,4 +1,5 @@
 import type { MeterDecision } from '../domain/meter.ts'
+import { Lru } from './lru.ts'
 
 /** A refusal of a key's limits that still stands. Times are this isolate's milliseconds. */
 export type Refusal = {
@@ -14,11 +15,11 @@ const CAPACITY = 10_000
  * refused needs no call to the key's object. Kept under the key and its limits, so that a changed
  * limit is asked about.
  */
-export class Refusals {
-  readonly #refusals = new Map<string, Refusal>()
+export class RefusedMeters {
+  readonly #refusals = new Lru<Refusal>(CAPACITY)
 
   find(meter: string, cost: number, now: number): MeterDecision | undefined {
-    const refusal = this.#refusals.get(meter)
+    const refusal = this.#refusals.peek(meter)
     if (refusal === undefined) return undefined
     if (now >= refusal.until) {
       this.#refusals.delete(meter)
@@ -28,10 +29,6 @@ export class Refusals {
   }
 
   remember(meter: string, refusal: Refusal): void {
-    this.#refusals.delete(meter)
     this.#refusals.set(meter, refusal)
-    if (this.#refusals.size <= CAPACITY) return
-    const [oldest] = this.#refusals.keys()
-    if (oldest !== undefined) this.#refusals.delete(oldest)
   }
 }

@@ -1,21 +1,31 @@
-type OutageEvent =
+/** What happens to many requests at once, and is worth one line a second. */
+export type SampledEvent =
   | 'serving-stale-key'
   | 'serving-stale-feed'
   | 'rpc-unavailable'
   | 'forward-auth-misconfigured'
+  | 'made-up-credentials'
 
-type Noted = { count: number; loggedSecond: number }
+type Counted = { count: number; loggedSecond: number }
 
-const noted = new Map<OutageEvent, Noted>()
+/**
+ * Writes one line a second for an event, with how many there were since the last: neither an outage
+ * nor an attacker may fill the log.
+ */
+export class SampledLog {
+  readonly #counted = new Map<SampledEvent, Counted>()
 
-/** Writes one line a second for an outage that every request notices, with how many noticed it. */
-export function noteOutage(event: OutageEvent, now: number): void {
-  const entry = noted.get(event) ?? { count: 0, loggedSecond: 0 }
-  noted.set(event, entry)
-  entry.count += 1
-  const second = Math.floor(now / 1000)
-  if (second === entry.loggedSecond) return
-  console.error(JSON.stringify({ event, count: entry.count }))
-  entry.count = 0
-  entry.loggedSecond = second
+  /** @param now milliseconds */
+  note(event: SampledEvent, now: number): void {
+    const entry = this.#counted.get(event) ?? { count: 0, loggedSecond: 0 }
+    this.#counted.set(event, entry)
+    entry.count += 1
+    const second = Math.floor(now / 1000)
+    if (second === entry.loggedSecond) return
+    const line = JSON.stringify({ event, count: entry.count })
+    if (event === 'made-up-credentials') console.warn(line)
+    else console.error(line)
+    entry.count = 0
+    entry.loggedSecond = second
+  }
 }

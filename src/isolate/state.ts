@@ -1,30 +1,45 @@
-import { KeyCache, keyCache } from './key-cache.ts'
-import { Refusals } from './refused-meters.ts'
-import { RevocationFeed, revocationFeed } from './known-revocations.ts'
-import { TokenMemory } from './token-cache.ts'
+import { BlockedNetworks } from './blocked-networks.ts'
+import { KeyCache } from './key-cache.ts'
+import { KnownRevocations } from './known-revocations.ts'
+import { RefusedMeters } from './refused-meters.ts'
+import { SampledLog } from './sampled-log.ts'
+import { TokenCache } from './token-cache.ts'
 import { UsageBuffer } from './usage-buffer.ts'
 
-/** All that one isolate remembers between requests and a verify looks at. */
-export type IsolateState = {
-  readonly cache: KeyCache
-  readonly refusals: Refusals
-  readonly usage: UsageBuffer
-  readonly feed: RevocationFeed
-  readonly tokens: TokenMemory
-}
+/** What the last probe of the database found, and when, in milliseconds. */
+export type Probe = { readonly at: number; readonly isUp: boolean }
 
-export function makeIsolateState(
-  cache = new KeyCache(),
-  feed = new RevocationFeed(),
-): IsolateState {
-  return {
-    cache,
-    refusals: new Refusals(),
-    usage: new UsageBuffer(),
-    feed,
-    tokens: new TokenMemory(),
+/**
+ * All that one isolate remembers between requests: plain data, never a promise or an I/O object.
+ * Nothing else remembers anything, but for values that are pure functions of the configuration
+ * (parsed settings, imported keys).
+ */
+export class IsolateState {
+  readonly keys = new KeyCache()
+  readonly feed = new KnownRevocations()
+  readonly tokens = new TokenCache()
+  readonly refusedMeters = new RefusedMeters()
+  readonly blockedNetworks = new BlockedNetworks()
+  readonly usage = new UsageBuffer()
+  readonly log = new SampledLog()
+  lastProbe: Probe | undefined
+  #startedAt: number | undefined
+
+  /** When this isolate had its first request: at global scope there is no clock. */
+  startedAt(now: number): number {
+    this.#startedAt ??= now
+    return this.#startedAt
+  }
+
+  /**
+   * Forgets what is known of an owner, a device or a key by its id. Call it after the commit.
+   * Tokens are held against the feed, which is read anew.
+   */
+  evict(subject: string): void {
+    this.keys.forget(subject)
+    this.feed.expire()
   }
 }
 
-/** This isolate's. */
-export const isolateState = makeIsolateState(keyCache, revocationFeed)
+/** This isolate's own. Tests bring others. */
+export const thisIsolate = new IsolateState()

@@ -1,26 +1,34 @@
 import type { DeviceTokenClaims } from '../domain/device-token.ts'
+import { Lru } from './lru.ts'
 
+/** In weight: a token of up to a thousand characters weighs 1, one of two thousand 2. */
 const CAPACITY = 10_000
+const CHARACTERS_PER_WEIGHT = 1000
 
 /**
- * The device tokens whose signature this isolate has checked, by their hash: a bounded LRU. What is
- * remembered is only that they are genuine; expiry and revocation are asked each time.
+ * The device tokens whose signature this isolate has checked, by their hash. It remembers only that
+ * they are genuine: expiry and revocation are asked each time.
  */
-export class TokenMemory {
-  readonly #tokens = new Map<string, DeviceTokenClaims>()
+export class TokenCache {
+  readonly #tokens = new Lru<DeviceTokenClaims>(CAPACITY, weightOf)
+
+  get size(): number {
+    return this.#tokens.size
+  }
 
   get(hash: string): DeviceTokenClaims | undefined {
-    const claims = this.#tokens.get(hash)
-    if (claims === undefined) return undefined
-    this.#tokens.delete(hash)
-    this.#tokens.set(hash, claims)
-    return claims
+    return this.#tokens.get(hash)
   }
 
   keep(hash: string, claims: DeviceTokenClaims): void {
     this.#tokens.set(hash, claims)
-    if (this.#tokens.size <= CAPACITY) return
-    const [oldest] = this.#tokens.keys()
-    if (oldest !== undefined) this.#tokens.delete(oldest)
   }
+}
+
+function weightOf({ scopes, deviceName, keyName, audience }: DeviceTokenClaims): number {
+  const characters = [...scopes, deviceName, keyName, audience].reduce(
+    (sum, text) => sum + text.length,
+    0,
+  )
+  return 1 + Math.floor(characters / CHARACTERS_PER_WEIGHT)
 }

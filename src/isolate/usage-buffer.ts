@@ -33,8 +33,8 @@ export class UsageBuffer {
   }
 
   /**
-   * Whether the caller is to flush, FLUSH_INTERVAL_MS from now. Others are told no until a deadline,
-   * not until the flush is done: the request that promised it may be gone.
+   * Whether the caller is to flush, FLUSH_INTERVAL_MS from now. Others are told no until a
+   * deadline, not until the flush is done: the request that promised it may be gone.
    */
   claimFlush(now: number): boolean {
     if (now < this.#flushBy) return false

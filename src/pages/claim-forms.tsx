@@ -1,5 +1,5 @@
 import { showUserCode } from '../domain/user-code.ts'
-import type { Claim } from '../services/claims/request-claim.ts'
+import type { Claim } from '../services/claims/find-claim.ts'
 
 /** The forms of /claim. They work without scripts, and carry in fields what a cookie would. */
 

@@ -1,25 +1,25 @@
 import type { Context } from 'hono'
-import { DecisionForm, SignInForm } from './claim-forms.tsx'
-import { page, render } from './layout.tsx'
 import { limitedNetwork } from '../domain/network.ts'
 import { parseUserCode, showUserCode } from '../domain/user-code.ts'
-import { clientIp } from '../http/client.ts'
-import { type AppEnv, factory } from '../http/env.ts'
-import { readForm } from '../http/form.ts'
-import { noteDenial } from '../http/problem.ts'
-import { claimDecision } from '../schemas/claims.ts'
-import { signIn as signInFields } from '../schemas/users.ts'
-import { ACCESS_TOKEN_SECONDS, verifyAccessToken } from '../services/sessions/access-token.ts'
-import { chargeClaimAttempt, type Claim, findClaim } from '../services/claims/request-claim.ts'
-import { decideClaim } from '../services/claims/decide-claim.ts'
-import { endSession, signIn } from '../services/sessions/sessions.ts'
-import { changeOf } from '../http/auth/audit-context.ts'
+import { auditContextOf, verifyContextOf, visitorContextOf } from '../http/auth/audit-context.ts'
 import { mayTryPassword } from '../http/auth/password-attempt.ts'
-import { userAgentOf } from '../routes/sessions.ts'
+import { clientIp, userAgentOf } from '../http/client.ts'
+import { type AppEnv, factory } from '../http/env.ts'
+import { type Form, readForm } from '../http/form.ts'
+import { noteDenial } from '../http/log.ts'
+import { claimDecision } from '../schemas/claims.ts'
+import { signIn as signInFields } from '../schemas/sessions.ts'
+import { chargeClaimAttempt } from '../services/claims/charge-claim.ts'
+import { decideClaim } from '../services/claims/decide-claim.ts'
+import { type Claim, findClaim } from '../services/claims/find-claim.ts'
+import { ACCESS_TOKEN_SECONDS, verifyAccessToken } from '../services/sessions/access-token.ts'
+import { revokeSession } from '../services/sessions/sessions.ts'
+import { signIn } from '../services/sessions/sign-in.ts'
+import { DecisionForm, SignInForm } from './claim-forms.tsx'
+import { render } from './layout.tsx'
 
 type PageContext = Context<AppEnv>
-type Form = ReadonlyMap<string, string>
-/** Who has signed in on the page, through a session that lasts until their answer. */
+/** Somebody who has signed in on the page, through a session that lasts until their answer. */
 type Visitor = { readonly userId: string; readonly sessionId: string; readonly accessToken: string }
 
 const TITLE = 'Connect a device'
@@ -31,13 +31,10 @@ const NO_CLAIM =
 /** Where people answer a device that shows a code (RFC 8628 §3.3). No cookie, no script. */
 export const claimPage = factory
   .createApp()
-  .get('/claim', page, async (c) => {
-    const code = parseUserCode(c.req.query('user_code') ?? '')
-    return await signInPage(c, code, 200)
-  })
-  .post('/claim', page, async (c) => {
+  .get('/claim', (c) => signInPage(c, parseUserCode(c.req.query('user_code') ?? ''), 200))
+  .post('/claim', async (c) => {
     const form = await readForm(c)
-    if (!form.ok) return await signInPage(c, undefined, 400, form.reason)
+    if (!form.ok) return signInPage(c, undefined, 400, form.reason)
     const accessToken = form.value.get('access_token')
     return accessToken === undefined
       ? await showClaim(c, form.value)
@@ -49,66 +46,63 @@ async function showClaim(c: PageContext, form: Form): Promise<Response> {
   const code = parseUserCode(form.get('user_code') ?? '')
   const { username, password } = Object.fromEntries(form)
   const fields = signInFields.safeParse({ username, password })
-  if (!fields.success) return await signInPage(c, code, 400, 'Fill in all three fields.')
-  if (!(await mayTryPassword(c, fields.data.username))) return await tooMany(c, code)
-  const input = {
-    ...fields.data,
-    userAgent: userAgentOf(c),
-    idleMs: ACCESS_TOKEN_SECONDS * 1000,
-  }
-  const opened = await signIn(changeOf(c, null), input, c.var.settings)
+  if (!fields.success) return signInPage(c, code, 400, 'Fill in all three fields.')
+  if (!(await mayTryPassword(c, fields.data.username))) return tooMany(c, code)
+  const idleMs = ACCESS_TOKEN_SECONDS * 1000
+  const input = { ...fields.data, userAgent: userAgentOf(c), idleMs }
+  const opened = await signIn(visitorContextOf(c), input)
   if (!opened.ok) {
     const isDisabled = opened.reason === 'disabled'
     noteDenial(c, isDisabled ? 'disabled' : 'not_found')
     const fault = isDisabled ? 'This account is disabled.' : 'Unknown username or wrong password.'
-    return await signInPage(c, code, 401, fault)
+    return signInPage(c, code, 401, fault)
   }
   const visitor = opened.value
   c.var.log.userId = visitor.userId
   if (!(await mayTryCode(c, visitor))) {
     await leave(c, visitor)
-    return await tooMany(c, code)
+    return tooMany(c, code)
   }
-  const claim = code && (await findClaim(c.env.DB, code, c.var.settings, Date.now()))
-  if (code !== undefined && claim) return await decisionPage(c, claim, code, visitor)
+  const claim = await findClaim(verifyContextOf(c), code ?? '')
+  if (code !== undefined && claim.ok) return decisionPage(c, claim.value, code, visitor)
   await leave(c, visitor)
-  return await signInPage(c, code, 404, NO_CLAIM)
+  return signInPage(c, code, 404, NO_CLAIM)
 }
 
 /** Second step: the answer. It ends the session, unless it cannot be taken as it is. */
 async function takeAnswer(c: PageContext, form: Form, accessToken: string): Promise<Response> {
-  const { settings } = c.var
   const code = parseUserCode(form.get('user_code') ?? '')
-  const verified = await verifyAccessToken(c.env.DB, accessToken, settings, Date.now())
+  const verified = await verifyAccessToken(verifyContextOf(c), accessToken)
   if (!verified.ok) {
     noteDenial(c, verified.reason)
-    return await signInPage(c, code, 401, 'You took too long. Sign in again.')
+    return signInPage(c, code, 401, 'You took too long. Sign in again.')
   }
   const visitor = { userId: verified.value.id, sessionId: verified.value.sessionId, accessToken }
   c.var.log.userId = visitor.userId
-  if (!(await mayTryCode(c, visitor))) return await tooMany(c, code)
-  const claim = code && (await findClaim(c.env.DB, code, settings, Date.now()))
-  if (code === undefined || !claim) {
+  if (!(await mayTryCode(c, visitor))) return tooMany(c, code)
+  const claim = await findClaim(verifyContextOf(c), code ?? '')
+  if (code === undefined || !claim.ok) {
     await leave(c, visitor)
-    return await signInPage(c, code, 404, NO_CLAIM)
+    return signInPage(c, code, 404, NO_CLAIM)
   }
   const answer = claimDecision.safeParse(answerIn(form))
   if (!answer.success) {
     const [issue] = answer.error.issues
     const fault = `${String(issue?.path[0] ?? 'answer')}: ${issue?.message ?? 'not valid'}`
-    return await decisionPage(c, claim, code, visitor, fault)
+    return decisionPage(c, claim.value, code, visitor, fault)
   }
-  const change = changeOf(c, visitor.userId)
+  const { userId } = visitor
   const decision = answer.data.decision === 'deny' ? answer.data : { ...answer.data, key: {} }
-  const decided = await decideClaim(change, visitor.userId, code, decision, settings)
+  const decided = await decideClaim(contextOf(c, visitor), { userId, typedCode: code, decision })
   if (!decided.ok && decided.reason === 'scopes_widened') {
-    return await decisionPage(c, claim, code, visitor, 'scopes: more than the device asks for')
+    const fault = 'scopes: more than the device asks for'
+    return decisionPage(c, claim.value, code, visitor, fault)
   }
   await leave(c, visitor)
-  if (!decided.ok) return await signInPage(c, code, 404, NO_CLAIM)
-  return await (decided.value.decision === 'approve'
+  if (!decided.ok) return signInPage(c, code, 404, NO_CLAIM)
+  return decided.value.decision === 'approve'
     ? render(c, 'Approved', <p>{decided.value.grantedName} will get its key within seconds.</p>)
-    : render(c, 'Denied', <p>The device gets nothing. You can close this page.</p>))
+    : render(c, 'Denied', <p>The device gets nothing. You can close this page.</p>)
 }
 
 /** The form's fields as the API takes them: of the scopes, those that are still checked. */
@@ -121,42 +115,46 @@ function answerIn(form: Form): Record<string, unknown> {
 }
 
 async function mayTryCode(c: PageContext, { userId }: Visitor): Promise<boolean> {
-  return await chargeClaimAttempt(c.env.CLAIM_LIMITER_USER, clientIp(c) ?? null, userId)
+  return await chargeClaimAttempt(c.env.CLAIM_LIMITER_USER, { ip: clientIp(c), userId })
 }
 
-async function leave(c: PageContext, { userId, sessionId }: Visitor): Promise<void> {
-  await endSession(changeOf(c, userId), userId, sessionId)
+async function leave(c: PageContext, visitor: Visitor): Promise<void> {
+  await revokeSession(contextOf(c, visitor), visitor)
 }
 
-async function tooMany(c: PageContext, code: string | undefined): Promise<Response> {
+function contextOf(c: PageContext, { userId, sessionId }: Visitor) {
+  return auditContextOf(c, { type: 'user', userId, sessionId })
+}
+
+function tooMany(c: PageContext, code: string | undefined): Response {
   c.header('Retry-After', '60')
-  return await signInPage(c, code, 429, TOO_MANY)
+  return signInPage(c, code, 429, TOO_MANY)
 }
 
-async function signInPage(
+function signInPage(
   c: PageContext,
   code: string | undefined,
   status: 200 | 400 | 401 | 404 | 429,
   fault?: string,
-): Promise<Response> {
+): Response {
   // RFC 9110 §15.5.2 wants one with a 401. Browsers ask for nothing at this one.
   if (status === 401) c.header('WWW-Authenticate', 'Bearer realm="latchkey"')
   const shown = code === undefined ? '' : showUserCode(code)
-  return await render(c, TITLE, <SignInForm code={shown} fault={fault} />, status)
+  return render(c, TITLE, <SignInForm code={shown} fault={fault} />, status)
 }
 
-async function decisionPage(
+function decisionPage(
   c: PageContext,
   claim: Claim,
   userCode: string,
   { accessToken }: Visitor,
   fault?: string,
-): Promise<Response> {
+): Response {
   const isNearby = claim.ip !== null && networkOf(claim.ip) === networkOf(clientIp(c))
   const form = { claim, userCode, accessToken, isNearby, fault }
-  return await render(c, TITLE, <DecisionForm {...form} />, fault === undefined ? 200 : 400)
+  return render(c, TITLE, <DecisionForm {...form} />, fault === undefined ? 200 : 400)
 }
 
-function networkOf(ip: string | undefined): string | undefined {
+function networkOf(ip: string | null): string | null {
   return ip && limitedNetwork(ip)
 }

@@ -1,29 +1,30 @@
 import { parseUserCode, showUserCode } from '../domain/user-code.ts'
+import { rfc3339 } from '../domain/time.ts'
+import { userContextOf, verifyContextOf } from '../http/auth/audit-context.ts'
+import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
 import { clientIp } from '../http/client.ts'
 import { factory } from '../http/env.ts'
-import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
 import { problem } from '../http/problem.ts'
 import { validBody } from '../http/validate.ts'
 import { claimDecision } from '../schemas/claims.ts'
-import { chargeClaimAttempt, type Claim, findClaim } from '../services/claims/request-claim.ts'
+import { chargeClaimAttempt } from '../services/claims/charge-claim.ts'
 import { decideClaim } from '../services/claims/decide-claim.ts'
-import { changeOf } from '../http/auth/audit-context.ts'
+import { type Claim, findClaim } from '../services/claims/find-claim.ts'
 import { keyInputOf } from './key-input.ts'
-import { timestamp } from './wire.ts'
 
 /** A user's answer to a device that shows a code. Unknown, decided and expired are the same 404. */
 export const claims = factory
   .createApp()
   .get('/v1/claims/:user_code', requireUser(), async (c) => {
     const code = c.req.param('user_code')
-    if (!(await mayTryCode(c))) return problem(c, 'rate-limited')
-    const claim = await findClaim(c.env.DB, code, c.var.settings, c.var.now)
-    return claim === undefined ? problem(c, 'not-found') : c.json(present(claim, code, 'pending'))
+    if (!(await mayTryCode(c))) return problem(c, 'rate_limited')
+    const claim = await findClaim(verifyContextOf(c), code)
+    return claim.ok ? c.json(toWire(claim.value, code, 'pending')) : problem(c, claim.reason)
   })
   .post('/v1/claims/:user_code', requireUser(), validBody(claimDecision), async (c) => {
-    const { user, settings, now } = c.var
+    const { user, now } = c.var
     const code = c.req.param('user_code')
-    if (!(await mayTryCode(c))) return problem(c, 'rate-limited')
+    if (!(await mayTryCode(c))) return problem(c, 'rate_limited')
     const answer = c.req.valid('json')
     const decision =
       answer.decision === 'deny'
@@ -33,11 +34,12 @@ export const claims = factory
             key: keyInputOf(answer.key, now),
             deviceId: answer.device_id,
           }
-    const decided = await decideClaim(changeOf(c, user.id), user.id, code, decision, settings)
+    const input = { userId: user.id, typedCode: code, decision }
+    const decided = await decideClaim(userContextOf(c), input)
     if (decided.ok) {
       const { decision, grantedName, grantedScopes, deviceId } = decided.value
       return c.json({
-        ...present(decided.value, code, decision === 'approve' ? 'approved' : 'denied'),
+        ...toWire(decided.value, code, decision === 'approve' ? 'approved' : 'denied'),
         granted:
           decision === 'deny'
             ? null
@@ -50,12 +52,12 @@ export const claims = factory
     }
     switch (decided.reason) {
       case 'not_found':
-        return problem(c, 'not-found')
+        return problem(c, 'not_found')
       case 'device_not_found':
-        return problem(c, 'not-found', { detail: 'You have no device of that device_id.' })
+        return problem(c, 'not_found', { detail: 'You have no device of that device_id.' })
       case 'scopes_widened': {
         const detail = 'must be covered by what the device asked for'
-        return problem(c, 'invalid-request', { errors: [{ pointer: '/scopes', detail }] })
+        return problem(c, 'invalid_request', { errors: [{ pointer: '/scopes', detail }] })
       }
     }
   })
@@ -65,12 +67,12 @@ type UserContext = Parameters<typeof clientIp>[0] & { readonly var: UserEnv['Var
 /** Charges a typed code. One that is refused is counted in the log as made up. */
 async function mayTryCode(c: UserContext): Promise<boolean> {
   const { CLAIM_LIMITER_USER: limiter } = c.env
-  const allowed = await chargeClaimAttempt(limiter, clientIp(c) ?? null, c.var.user.id)
+  const allowed = await chargeClaimAttempt(limiter, { ip: clientIp(c), userId: c.var.user.id })
   if (!allowed) c.var.log.subject = 'made-up'
   return allowed
 }
 
-function present(claim: Claim, typedCode: string, status: 'pending' | 'approved' | 'denied') {
+function toWire(claim: Claim, typedCode: string, status: 'pending' | 'approved' | 'denied') {
   return {
     user_code: showUserCode(parseUserCode(typedCode) ?? ''),
     status,
@@ -79,7 +81,7 @@ function present(claim: Claim, typedCode: string, status: 'pending' | 'approved'
     scopes: claim.scopes,
     ip: claim.ip,
     country: claim.country,
-    created_at: timestamp(claim.createdAt),
-    expires_at: timestamp(claim.expiresAt),
+    created_at: rfc3339(claim.createdAt),
+    expires_at: rfc3339(claim.expiresAt),
   }
 }

@@ -1,16 +1,17 @@
-import { type AppContext, factory } from '../http/env.ts'
-import { refused, verifyPresented } from '../http/auth/require-device.ts'
+import { userContextOf, verifyContextOf, visitorContextOf } from '../http/auth/audit-context.ts'
+import { mayTryPassword } from '../http/auth/password-attempt.ts'
 import { requireUser } from '../http/auth/require-user.ts'
-import { denied, noteDenial, problem } from '../http/problem.ts'
+import { refused, verifyPresented } from '../http/auth/verify-presented.ts'
+import { userAgentOf } from '../http/client.ts'
+import { type AppContext, factory } from '../http/env.ts'
+import { noteDenial } from '../http/log.ts'
+import { problem } from '../http/problem.ts'
 import { isJson, validBody } from '../http/validate.ts'
 import { classicDevice, classicRegistration, classicSignIn } from '../schemas/classic.ts'
 import { checkIn } from '../services/devices/check-in.ts'
 import { createDevice } from '../services/devices/create-device.ts'
-import { signIn } from '../services/sessions/sessions.ts'
+import { signIn } from '../services/sessions/sign-in.ts'
 import { registerUser } from '../services/users/register-user.ts'
-import { changeOf } from '../http/auth/audit-context.ts'
-import { mayTryPassword } from '../http/auth/password-attempt.ts'
-import { userAgentOf } from './sessions.ts'
 
 const INVALID_CREDENTIALS = {
   description: 'Invalid credentials',
@@ -29,25 +30,24 @@ const INVALID_API_KEY = { message: 'The provided API key is not valid' }
 export const classic = factory
   .createApp()
   .post('/register', validBody(classicRegistration), async (c) => {
-    const { settings } = c.var
-    if (settings.registration === 'closed') return problem(c, 'registration-closed')
+    if (c.var.settings.registration === 'closed') return problem(c, 'registration_closed')
     const input = c.req.valid('json')
-    if (!(await mayTryPassword(c, input.username))) return problem(c, 'rate-limited')
-    const registered = await registerUser(changeOf(c, null), input, settings.passwordAlgorithm)
+    if (!(await mayTryPassword(c, input.username))) return problem(c, 'rate_limited')
+    const registered = await registerUser(visitorContextOf(c), input)
     return registered.ok
       ? c.json({ message: 'User created successfully.' }, 201)
       : c.json({ message: 'A user with that username already exists.' }, 400)
   })
   .post('/auth', async (c) => {
-    if (!isJson(c.req.raw)) return problem(c, 'unsupported-media-type')
+    if (!isJson(c.req.raw)) return problem(c, 'unsupported_media_type')
     const json = await readJson(c)
-    if (json === undefined) return problem(c, 'invalid-json')
+    if (json === undefined) return problem(c, 'invalid_json')
     const body = classicSignIn.safeParse(json)
     if (!body.success) return c.json(INVALID_CREDENTIALS, 401, CHALLENGE)
     const { username, password } = body.data
-    if (!(await mayTryPassword(c, username))) return problem(c, 'rate-limited')
+    if (!(await mayTryPassword(c, username))) return problem(c, 'rate_limited')
     const input = { username, password, userAgent: userAgentOf(c) }
-    const opened = await signIn(changeOf(c, null), input, c.var.settings)
+    const opened = await signIn(visitorContextOf(c), input)
     if (opened.ok) {
       c.var.log.userId = opened.value.userId
       return c.json({ access_token: opened.value.accessToken })
@@ -60,12 +60,10 @@ export const classic = factory
     requireUser({ schemes: ['JWT', 'Bearer'] }),
     validBody(classicDevice),
     async (c) => {
-      const { user, settings } = c.var
       const { device_name: name } = c.req.valid('json')
-      const input = { name, metadata: {}, key: {} }
-      const created = await createDevice(changeOf(c, user.id), user.id, input, settings)
+      const input = { userId: c.var.user.id, name, metadata: {}, key: {} }
+      const created = await createDevice(userContextOf(c), input)
       if (!created.ok) {
-        if (created.reason === 'owner_gone') return denied(c, 'revoked')
         return c.json({ message: `A device with name '${name}' already exists.` }, 400)
       }
       c.var.log.deviceId = created.value.device.id
@@ -81,13 +79,12 @@ export const classic = factory
 
     const verified = await verifyPresented(c, presented)
     if (!verified.valid) {
-      const isLimit = verified.denial === 'rate_limited' || verified.denial === 'quota_exceeded'
-      if (isLimit) return refused(c, verified)
+      if (verified.kind === 'throttled' || verified.meter !== null) return refused(c, verified)
       noteDenial(c, verified.denial)
       return c.json(INVALID_API_KEY, 403)
     }
     const { device } = verified.policy
-    await checkIn(c.env.DEVICE_STATE, device.id, undefined)
+    await checkIn(verifyContextOf(c), { deviceId: device.id })
     return c.json({ message: 'Check-in received.', device_name: device.name })
   })
 

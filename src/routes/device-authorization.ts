@@ -1,12 +1,15 @@
 import { CLAIM_SECONDS, POLL_INTERVAL_SECONDS } from '../domain/claim-poll.ts'
 import { showUserCode } from '../domain/user-code.ts'
+import { verifyContextOf } from '../http/auth/audit-context.ts'
+import { readClientId } from '../http/auth/oauth-client.ts'
 import { clientIp } from '../http/client.ts'
 import { type AppContext, factory } from '../http/env.ts'
-import { readClientId } from '../http/auth/oauth-client.ts'
-import { oauthError, readForm } from '../http/form.ts'
+import { readForm } from '../http/form.ts'
+import { oauthError } from '../http/oauth-error.ts'
 import { problem } from '../http/problem.ts'
 import { deviceAuthorization as parameters } from '../schemas/claims.ts'
-import { chargeClaimRequest, requestClaim } from '../services/claims/request-claim.ts'
+import { chargeClaimRequest } from '../services/claims/charge-claim.ts'
+import { requestClaim } from '../services/claims/request-claim.ts'
 
 /** Where a device that holds nothing asks for its codes (RFC 8628 §3.1). */
 export const deviceAuthorization = factory
@@ -15,8 +18,8 @@ export const deviceAuthorization = factory
     const form = await readForm(c)
     if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
     const clientId = await readClientId(c, form.value)
-    if (clientId instanceof Response) return clientId
-    const fields = { ...Object.fromEntries(form.value), client_id: clientId }
+    if (!clientId.ok) return clientId.reason
+    const fields = { ...Object.fromEntries(form.value), client_id: clientId.value }
     const parsed = parameters.safeParse(fields)
     if (!parsed.success) {
       const field = parsed.error.issues[0]?.path[0]
@@ -24,9 +27,8 @@ export const deviceAuthorization = factory
         ? oauthError(c, 400, 'invalid_scope', 'That is no scope that a device may ask for.')
         : oauthError(c, 400, 'invalid_request', FAULTS[field === 'client_id' ? field : 'name'])
     }
-    const ip = clientIp(c) ?? null
-    // A problem, which the middleware turns into OAuth's words.
-    if (!(await chargeClaimRequest(c.env.CLAIM_LIMITER_IP, ip))) return problem(c, 'rate-limited')
+    const ip = clientIp(c)
+    if (!(await chargeClaimRequest(c.env.CLAIM_LIMITER_IP, ip))) return problem(c, 'rate_limited')
 
     const { scope: scopes, device_name: deviceName = null } = parsed.data
     const request = {
@@ -37,7 +39,7 @@ export const deviceAuthorization = factory
       country: countryOf(c),
     }
     const { settings } = c.var
-    const codes = await requestClaim(c.env.DB, request, settings, Date.now())
+    const codes = await requestClaim(verifyContextOf(c), request)
     const shown = showUserCode(codes.userCode)
     const verificationUri = `${settings.publicUrl}/claim`
     return c.json({

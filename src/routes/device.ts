@@ -1,9 +1,12 @@
-import { factory } from '../http/env.ts'
+import { rfc3339 } from '../domain/time.ts'
+import { verifyContextOf } from '../http/auth/audit-context.ts'
 import { requireDevice } from '../http/auth/require-device.ts'
+import { factory } from '../http/env.ts'
 import { validBody } from '../http/validate.ts'
 import { checkIn as checkInBody } from '../schemas/devices.ts'
 import { checkIn } from '../services/devices/check-in.ts'
-import { optionalTimestamp, presentLimits, timestamp } from './wire.ts'
+import { limitFields } from '../services/keys/key-row.ts'
+import { toWireTime } from './wire.ts'
 
 /** What a device calls with its own key. */
 export const device = factory
@@ -17,13 +20,13 @@ export const device = factory
         id: key.id,
         name: key.name,
         scopes: key.scopes,
-        expires_at: optionalTimestamp(key.expiresAt),
-        ...presentLimits(key.limits),
+        expires_at: toWireTime(key.expiresAt),
+        ...limitFields(key.limits),
       },
     })
   })
   .post('/v1/device/check-ins', requireDevice(), validBody(checkInBody), async (c) => {
     const { report } = c.req.valid('json')
-    const { receivedAt } = await checkIn(c.env.DEVICE_STATE, c.var.device.id, report)
-    return c.json({ received_at: timestamp(receivedAt) }, 201)
+    const { receivedAt } = await checkIn(verifyContextOf(c), { deviceId: c.var.device.id, report })
+    return c.json({ received_at: rfc3339(receivedAt) }, 201)
   })

@@ -1,15 +1,18 @@
-import { factory } from '../http/env.ts'
+import { rfc3339 } from '../domain/time.ts'
+import { userContextOf, verifyContextOf } from '../http/auth/audit-context.ts'
 import { requireUser } from '../http/auth/require-user.ts'
-import { denied, problem } from '../http/problem.ts'
+import { factory } from '../http/env.ts'
+import { problem } from '../http/problem.ts'
 import { validBody, validQuery } from '../http/validate.ts'
 import { deviceChange, deviceCreation, deviceQuery } from '../schemas/devices.ts'
 import { lastCheckIn } from '../services/devices/check-in.ts'
-import { createDevice, deleteDevice, updateDevice } from '../services/devices/create-device.ts'
+import { createDevice } from '../services/devices/create-device.ts'
+import { deleteDevice } from '../services/devices/delete-device.ts'
 import { type Device, findDevice, listDevices } from '../services/devices/find-devices.ts'
-import { readLastUses } from '../services/verify/count-usage.ts'
-import { changeOf } from '../http/auth/audit-context.ts'
+import { readLastUses } from '../services/devices/read-usage.ts'
+import { updateDevice } from '../services/devices/update-device.ts'
 import { keyInputOf } from './key-input.ts'
-import { lastOf, nextCursor, optionalTimestamp, presentKey, timestamp } from './wire.ts'
+import { lastOf, nextCursor, toWireKey, toWireTime } from './wire.ts'
 
 /** A user's devices. Another's device and one that is not there are the same 404. */
 export const devices = factory
@@ -17,75 +20,69 @@ export const devices = factory
   .post('/v1/devices', requireUser(), validBody(deviceCreation), async (c) => {
     const { user, settings, now } = c.var
     const { key: policy, ...fields } = c.req.valid('json')
-    const input = { ...fields, key: keyInputOf(policy, now) }
-    const created = await createDevice(changeOf(c, user.id), user.id, input, settings)
-    if (!created.ok) {
-      // The account went while this request was under way, and its sessions with it.
-      if (created.reason === 'owner_gone') return denied(c, 'revoked')
-      return problem(c, 'device-name-taken')
-    }
+    const input = { ...fields, userId: user.id, key: keyInputOf(policy, now) }
+    const created = await createDevice(userContextOf(c), input)
+    if (!created.ok) return problem(c, created.reason)
     const { device, key, secret } = created.value
     c.var.log.deviceId = device.id
-    const body = { device: present(device), key: presentKey(key, now), api_key: secret }
+    const body = { device: toWire(device), key: toWireKey(key, now), api_key: secret }
     return c.json(body, 201, { Location: `${settings.publicUrl}/v1/devices/${device.id}` })
   })
   .get('/v1/devices', requireUser(), validQuery(deviceQuery), async (c) => {
     const { limit, cursor, q, status } = c.req.valid('query')
-    const query = { limit, after: cursor, search: q, status }
-    const page = await listDevices(c.env.DB, c.var.user.id, query)
+    const query = { userId: c.var.user.id, limit, after: cursor, search: q, status }
+    const page = await listDevices(verifyContextOf(c), query)
     const last = page.hasMore ? page.devices.at(-1) : undefined
     return c.json({
-      items: page.devices.map(presentInList),
+      items: page.devices.map(toWireItem),
       next_cursor: nextCursor(last && { at: last.createdAt, id: last.id }),
     })
   })
   .get('/v1/devices/:id', requireUser(), async (c) => {
-    const device = await findDevice(c.env.DB, c.var.user.id, c.req.param('id'))
-    if (device === undefined) return problem(c, 'not-found')
-    const states = c.env.DEVICE_STATE
+    const ctx = verifyContextOf(c)
+    const path = { userId: c.var.user.id, deviceId: c.req.param('id') }
+    const device = await findDevice(ctx, path)
+    if (!device.ok) return problem(c, device.reason)
     const [last, lastUses] = await Promise.all([
-      lastCheckIn(states, device.id),
-      readLastUses(states, device.id),
+      lastCheckIn(ctx, path.deviceId),
+      readLastUses(ctx, path.deviceId),
     ])
     return c.json({
-      ...present(device),
+      ...toWire(device.value),
       last_used_at: lastOf(lastUses),
-      last_seen_at: optionalTimestamp(last?.seenAt ?? null),
+      last_seen_at: toWireTime(last?.seenAt ?? null),
       last_report: last?.report ?? null,
     })
   })
   .patch('/v1/devices/:id', requireUser(), validBody(deviceChange), async (c) => {
-    const { user } = c.var
-    const id = c.req.param('id')
-    c.var.log.deviceId = id
-    const updated = await updateDevice(changeOf(c, user.id), user.id, id, c.req.valid('json'))
-    if (updated.ok) return c.json(present(updated.value))
-    return problem(c, updated.reason === 'not_found' ? 'not-found' : 'device-name-taken')
+    const path = { userId: c.var.user.id, deviceId: c.req.param('id') }
+    c.var.log.deviceId = path.deviceId
+    const updated = await updateDevice(userContextOf(c), { path, ...c.req.valid('json') })
+    return updated.ok ? c.json(toWire(updated.value)) : problem(c, updated.reason)
   })
   .delete('/v1/devices/:id', requireUser(), async (c) => {
-    const { user } = c.var
-    const id = c.req.param('id')
-    c.var.log.deviceId = id
-    const deleted = await deleteDevice(changeOf(c, user.id), user.id, id)
-    return deleted.ok ? c.body(null, 204) : problem(c, 'not-found')
+    const path = { userId: c.var.user.id, deviceId: c.req.param('id') }
+    c.var.log.deviceId = path.deviceId
+    const deleted = await deleteDevice(userContextOf(c), path)
+    return deleted.ok ? c.body(null, 204) : problem(c, deleted.reason)
   })
 
-function present(device: Device) {
+function toWire(device: Device) {
   return {
     id: device.id,
     name: device.name,
     metadata: device.metadata,
     enabled: device.disabledAt === null,
-    created_at: timestamp(device.createdAt),
-    updated_at: timestamp(device.updatedAt),
+    created_at: rfc3339(device.createdAt),
+    updated_at: rfc3339(device.updatedAt),
   }
 }
 
 /** In a list the last use comes from D1, which learns only the day, and that up to an hour late. */
-function presentInList(device: Device) {
-  return Object.assign(present(device), { last_used_on: dayOf(device.lastUsedAt) })
+function toWireItem(device: Device) {
+  return Object.assign(toWire(device), { last_used_on: dayOf(device.lastUsedAt) })
 }
 
 function dayOf(time: number | null): string | null {
-  return time === null ? null : timestamp(time).slice(0, 'YYYY-MM-DD'.length)
+  return time === null ? null : rfc3339(time).slice(0, 'YYYY-MM-DD'.length)
 }

@@ -1,12 +1,12 @@
-import { PROBLEMS } from '../http/problems.ts'
 import { err, ok, type Result } from '../domain/result.ts'
 import { isLiteralScope, SCOPES_MAX } from '../domain/scopes.ts'
 import { readDeviceCredential } from '../http/auth/credential.ts'
+import { refusedCredential } from '../http/auth/refuse.ts'
+import { refused, verifyPresented } from '../http/auth/verify-presented.ts'
 import { factory } from '../http/env.ts'
-import { refused, verifyPresented } from '../http/auth/require-device.ts'
-import { problem, refusedCredential } from '../http/problem.ts'
-import { noteOutage } from '../isolate/sampled-log.ts'
-import type { Verification } from '../services/verify/verify-key.ts'
+import { problem } from '../http/problem.ts'
+import { PROBLEMS } from '../http/problems.ts'
+import type { Verified } from '../services/verify/verify-key.ts'
 
 /** What stands in a header that has nothing to say: some proxies drop an empty one. */
 const NOTHING = '-'
@@ -22,13 +22,13 @@ export const forwardAuth = factory.createApp().all('/v1/forward-auth', async (c)
   // The fault is the operator's, in the URL that the proxy calls. Nobody passes until it is mended.
   const asked = readAsked(new URL(c.req.url).searchParams)
   if (!asked.ok) {
-    noteOutage('forward-auth-misconfigured', c.var.now)
-    return problem(c, 'misconfigured-proxy', { detail: asked.reason })
+    c.var.isolate.log.note('forward-auth-misconfigured', c.var.now)
+    return problem(c, 'misconfigured_proxy', { detail: asked.reason })
   }
   const presented = readDeviceCredential(c.req.raw.headers)
   if (!presented.ok) {
     if (presented.reason !== 'several') return refusedCredential(c, presented.reason)
-    return problem(c, 'invalid-credential', { detail: PROBLEMS['several-credentials'].meaning })
+    return problem(c, 'invalid_credential', { detail: PROBLEMS.several_credentials.meaning })
   }
 
   const { scopes, ownerId } = asked.value
@@ -60,10 +60,7 @@ function readAsked(query: URLSearchParams): Result<Asked, string> {
 }
 
 /** Always all five: a proxy that is to copy one that is missing may keep the client's own. */
-function identityHeaders({
-  ownerId,
-  policy: { device, key },
-}: Extract<Verification, { valid: true }>): Record<string, string> {
+function identityHeaders({ ownerId, policy: { device, key } }: Verified): Record<string, string> {
   return {
     'X-Device-Id': device.id,
     // Names are Unicode, header values are not.

@@ -1,6 +1,6 @@
 import type * as z from 'zod'
 import type { keyPolicy } from '../schemas/keys.ts'
-import type { KeyInput } from '../services/keys/create-key.ts'
+import type { KeyInput } from '../services/keys/key-row.ts'
 
 type KeyPolicy = z.output<typeof keyPolicy>
 

@@ -1,82 +1,74 @@
-import { factory } from '../http/env.ts'
+import { userContextOf, verifyContextOf } from '../http/auth/audit-context.ts'
 import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
+import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
 import { validBody, validQuery } from '../http/validate.ts'
 import { keyChange, keyPolicy, keyQuery, rotation } from '../schemas/keys.ts'
+import { readLastUses } from '../services/devices/read-usage.ts'
+import { createKey } from '../services/keys/create-key.ts'
 import { findKey, type KeyPath, listKeys } from '../services/keys/find-keys.ts'
-import { createKey, revokeKey, updateKey } from '../services/keys/create-key.ts'
+import { revokeKey } from '../services/keys/revoke-key.ts'
 import { rotateKey } from '../services/keys/rotate-key.ts'
-import { readLastUses } from '../services/verify/count-usage.ts'
-import { changeOf } from '../http/auth/audit-context.ts'
+import { updateKey } from '../services/keys/update-key.ts'
 import { keyInputOf } from './key-input.ts'
-import { nextCursor, presentKey } from './wire.ts'
+import { nextCursor, toWireKey } from './wire.ts'
 
 /** The keys of a user's device. What is another's and what is not there are the same 404. */
 export const keys = factory
   .createApp()
   .get('/v1/devices/:id/keys', requireUser(), validQuery(keyQuery), async (c) => {
-    const { user, now } = c.var
+    const ctx = verifyContextOf(c)
     const { limit, cursor, status } = c.req.valid('query')
-    const query = { limit, after: cursor, status }
-    const page = await listKeys(c.env.DB, user.id, c.req.param('id'), query, now)
-    if (page === undefined) return problem(c, 'not-found')
-    const last = page.hasMore ? page.keys.at(-1) : undefined
-    const lastUses = await readLastUses(c.env.DEVICE_STATE, c.req.param('id'))
+    const device = { userId: c.var.user.id, deviceId: c.req.param('id') }
+    const page = await listKeys(ctx, { ...device, limit, after: cursor, status })
+    if (!page.ok) return problem(c, page.reason)
+    const { keys, hasMore } = page.value
+    const last = hasMore ? keys.at(-1) : undefined
+    const lastUses = await readLastUses(ctx, device.deviceId)
     return c.json({
-      items: page.keys.map((key) => presentKey(key, now, lastUses)),
+      items: keys.map((key) => toWireKey(key, ctx.now, lastUses)),
       next_cursor: nextCursor(last && { at: last.createdAt, id: last.id }),
     })
   })
   .post('/v1/devices/:id/keys', requireUser(), validBody(keyPolicy), async (c) => {
     const { user, settings, now } = c.var
-    const owner = { userId: user.id, deviceId: c.req.param('id') }
-    const input = keyInputOf(c.req.valid('json'), now)
-    c.var.log.deviceId = owner.deviceId
-    const created = await createKey(changeOf(c, user.id), owner, input, settings)
-    if (!created.ok) return problem(c, 'not-found')
+    const device = { userId: user.id, deviceId: c.req.param('id') }
+    c.var.log.deviceId = device.deviceId
+    const input = { ...device, ...keyInputOf(c.req.valid('json'), now) }
+    const created = await createKey(userContextOf(c), input)
+    if (!created.ok) return problem(c, created.reason)
     const { key, secret } = created.value
     c.var.log.keyId = key.id
     const location = `${settings.publicUrl}/v1/devices/${key.deviceId}/keys/${key.id}`
-    return c.json({ key: presentKey(key, now), api_key: secret }, 201, { Location: location })
+    return c.json({ key: toWireKey(key, now), api_key: secret }, 201, { Location: location })
   })
   .get('/v1/devices/:id/keys/:key_id', requireUser(), async (c) => {
-    const key = await findKey(c.env.DB, pathOf(c, c.req.param()), c.var.now)
-    if (key === undefined) return problem(c, 'not-found')
-    const lastUses = await readLastUses(c.env.DEVICE_STATE, key.deviceId)
-    return c.json(presentKey(key, c.var.now, lastUses))
+    const ctx = verifyContextOf(c)
+    const path = pathOf(c, c.req.param())
+    const key = await findKey(ctx, path)
+    if (!key.ok) return problem(c, key.reason)
+    return c.json(toWireKey(key.value, ctx.now, await readLastUses(ctx, path.deviceId)))
   })
   .patch('/v1/devices/:id/keys/:key_id', requireUser(), validBody(keyChange), async (c) => {
-    const { user, now } = c.var
-    const change = c.req.valid('json')
-    const input = { ...keyInputOf(change, now), enabled: change.enabled }
-    const updated = await updateKey(changeOf(c, user.id), pathOf(c, c.req.param()), input)
-    if (updated.ok) return c.json(presentKey(updated.value, now))
-    return problem(c, updated.reason === 'not_found' ? 'not-found' : 'key-revoked')
+    const { now } = c.var
+    const { enabled, ...policy } = c.req.valid('json')
+    const input = { path: pathOf(c, c.req.param()), ...keyInputOf(policy, now), enabled }
+    const updated = await updateKey(userContextOf(c), input)
+    return updated.ok ? c.json(toWireKey(updated.value, now)) : problem(c, updated.reason)
   })
   .delete('/v1/devices/:id/keys/:key_id', requireUser(), async (c) => {
-    const revoked = await revokeKey(changeOf(c, c.var.user.id), pathOf(c, c.req.param()))
-    if (!revoked.ok) return problem(c, 'not-found')
+    const revoked = await revokeKey(userContextOf(c), pathOf(c, c.req.param()))
+    if (!revoked.ok) return problem(c, revoked.reason)
     if (!revoked.value.isNew) delete c.var.log.subject
     return c.body(null, 204)
   })
   .post('/v1/devices/:id/keys/:key_id/rotate', requireUser(), validBody(rotation), async (c) => {
-    const { user, settings, now } = c.var
-    const { overlap_seconds: overlap } = c.req.valid('json')
+    const { overlap_seconds: overlapSeconds } = c.req.valid('json')
     const path = pathOf(c, c.req.param())
-    const rotated = await rotateKey(changeOf(c, user.id), path, overlap, settings)
-    if (rotated.ok) {
-      return c.json({ key: presentKey(rotated.value.key, now), api_key: rotated.value.secret })
-    }
-    switch (rotated.reason) {
-      case 'not_found':
-        return problem(c, 'not-found')
-      case 'key_revoked':
-        return problem(c, 'key-revoked')
-      case 'key_expired':
-        return problem(c, 'key-expired')
-      case 'overlap_running':
-        return problem(c, 'overlap-running')
-    }
+    const rotated = await rotateKey(userContextOf(c), { path, overlapSeconds })
+    if (!rotated.ok) return problem(c, rotated.reason)
+    const { key, secret } = rotated.value
+    return c.json({ key: toWireKey(key, c.var.now), api_key: secret })
   })
 
 /** Which key the path names, under the user who asks; the log line names it too. */

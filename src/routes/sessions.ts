@@ -1,68 +1,66 @@
-import { factory, type AppContext } from '../http/env.ts'
+import { rfc3339 } from '../domain/time.ts'
+import { userContextOf, verifyContextOf, visitorContextOf } from '../http/auth/audit-context.ts'
+import { mayTryPassword } from '../http/auth/password-attempt.ts'
+import { denied } from '../http/auth/refuse.ts'
 import { requireUser } from '../http/auth/require-user.ts'
-import { denied, noteDenial, problem } from '../http/problem.ts'
+import { userAgentOf } from '../http/client.ts'
+import { type AppContext, factory } from '../http/env.ts'
+import { noteDenial } from '../http/log.ts'
+import { problem } from '../http/problem.ts'
 import { validBody, validQuery } from '../http/validate.ts'
 import { pageQuery } from '../schemas/page.ts'
-import { refresh, signIn as signInBody } from '../schemas/users.ts'
+import { refresh, signIn as signInBody } from '../schemas/sessions.ts'
 import { ACCESS_TOKEN_SECONDS } from '../services/sessions/access-token.ts'
+import { refreshSession } from '../services/sessions/refresh-session.ts'
 import {
-  endSession,
   listSessions,
-  refreshSession,
+  revokeSession,
   type Session,
   type SessionTokens,
-  signIn,
 } from '../services/sessions/sessions.ts'
-import { changeOf } from '../http/auth/audit-context.ts'
-import { mayTryPassword } from '../http/auth/password-attempt.ts'
-import { nextCursor, timestamp } from './wire.ts'
-
-/** How much of a User-Agent a session remembers. */
-const USER_AGENT_MAX_CHARACTERS = 256
+import { signIn } from '../services/sessions/sign-in.ts'
+import { nextCursor } from './wire.ts'
 
 /** Sessions: signing in, refreshing, looking at them and ending them. */
 export const sessions = factory
   .createApp()
   .post('/v1/sessions', validBody(signInBody), async (c) => {
     const { username, password } = c.req.valid('json')
-    if (!(await mayTryPassword(c, username))) return problem(c, 'rate-limited')
+    if (!(await mayTryPassword(c, username))) return problem(c, 'rate_limited')
     const input = { username, password, userAgent: userAgentOf(c) }
-    const opened = await signIn(changeOf(c, null), input, c.var.settings)
-    if (opened.ok) return c.json(presentTokens(c, opened.value), 201)
+    const opened = await signIn(visitorContextOf(c), input)
+    if (opened.ok) return c.json(toWireTokens(c, opened.value), 201)
     if (opened.reason === 'disabled') return denied(c, 'disabled')
     noteDenial(c, 'not_found')
-    return problem(c, 'invalid-credentials')
+    return problem(c, opened.reason)
   })
   .post('/v1/sessions/refresh', validBody(refresh), async (c) => {
     const { refresh_token: token } = c.req.valid('json')
-    const refreshed = await refreshSession(changeOf(c, null), token, c.var.settings)
+    const refreshed = await refreshSession(visitorContextOf(c), token)
     return refreshed.ok
-      ? c.json(presentTokens(c, refreshed.value), 201)
+      ? c.json(toWireTokens(c, refreshed.value), 201)
       : denied(c, refreshed.reason)
   })
   .get('/v1/sessions', requireUser(), validQuery(pageQuery), async (c) => {
-    const { user, now } = c.var
+    const { user } = c.var
     const { limit, cursor } = c.req.valid('query')
-    const page = await listSessions(c.env.DB, user.id, { limit, after: cursor }, now)
+    const query = { userId: user.id, limit, after: cursor }
+    const page = await listSessions(verifyContextOf(c), query)
     const last = page.hasMore ? page.sessions.at(-1) : undefined
     return c.json({
-      items: page.sessions.map((session) => present(session, user.sessionId)),
+      items: page.sessions.map((session) => toWire(session, user.sessionId)),
       next_cursor: nextCursor(last && { at: last.createdAt, id: last.id }),
     })
   })
   .delete('/v1/sessions/:id', requireUser(), async (c) => {
     const { user } = c.var
     const named = c.req.param('id')
-    const id = named === 'current' ? user.sessionId : named
-    const ended = await endSession(changeOf(c, user.id), user.id, id)
-    return ended.ok ? c.body(null, 204) : problem(c, 'not-found')
+    const sessionId = named === 'current' ? user.sessionId : named
+    const ended = await revokeSession(userContextOf(c), { userId: user.id, sessionId })
+    return ended.ok ? c.body(null, 204) : problem(c, ended.reason)
   })
 
-export function userAgentOf(c: AppContext): string | null {
-  return c.req.header('user-agent')?.slice(0, USER_AGENT_MAX_CHARACTERS) ?? null
-}
-
-function presentTokens(c: AppContext, tokens: SessionTokens) {
+function toWireTokens(c: AppContext, tokens: SessionTokens) {
   c.var.log.userId = tokens.userId
   return {
     access_token: tokens.accessToken,
@@ -72,14 +70,14 @@ function presentTokens(c: AppContext, tokens: SessionTokens) {
   }
 }
 
-function present(session: Session, currentId: string) {
+function toWire(session: Session, currentId: string) {
   return {
     id: session.id,
     current: session.id === currentId,
     ip: session.ip,
     user_agent: session.userAgent,
-    created_at: timestamp(session.createdAt),
-    refreshed_at: timestamp(session.refreshedAt),
-    expires_at: timestamp(session.expiresAt),
+    created_at: rfc3339(session.createdAt),
+    refreshed_at: rfc3339(session.refreshedAt),
+    expires_at: rfc3339(session.expiresAt),
   }
 }

@@ -1,3 +1,4 @@
+import { verifyContextOf } from '../http/auth/audit-context.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
 import { isProblemCode, PROBLEMS } from '../http/problems.ts'
@@ -9,13 +10,13 @@ const PUBLIC_AND_STATIC = { 'Cache-Control': 'public, max-age=3600' }
 export const system = factory
   .createApp()
   .get('/healthz', async (c) =>
-    (await isDatabaseUp(c.env.DB, c.var.now))
+    (await isDatabaseUp(verifyContextOf(c)))
       ? c.json({ status: 'ok' })
       : problem(c, 'unavailable', { detail: 'The database does not answer.' }),
   )
   .get('/problems/:code', (c) => {
     const code = c.req.param('code')
-    if (!isProblemCode(code)) return problem(c, 'not-found')
+    if (!isProblemCode(code)) return problem(c, 'not_found')
     const { status, title, meaning } = PROBLEMS[code]
     const type = `${c.var.settings.publicUrl}/problems/${code}`
     return c.json({ type, title, status, detail: meaning }, 200, PUBLIC_AND_STATIC)

@@ -1,21 +1,23 @@
 import type { UsageRow } from '../domain/usage-count.ts'
-import { factory } from '../http/env.ts'
+import { rfc3339 } from '../domain/time.ts'
+import { verifyContextOf } from '../http/auth/audit-context.ts'
 import { requireUser } from '../http/auth/require-user.ts'
+import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
 import { validQuery } from '../http/validate.ts'
 import { usageQuery } from '../schemas/usage.ts'
 import { findDevice } from '../services/devices/find-devices.ts'
-import { readUsage } from '../services/verify/count-usage.ts'
-import { timestamp } from './wire.ts'
+import { readUsage } from '../services/devices/read-usage.ts'
 
 /** How often the keys of a device were verified, and with what outcome. */
 export const usage = factory
   .createApp()
   .get('/v1/devices/:id/usage', requireUser(), validQuery(usageQuery), async (c) => {
-    const device = await findDevice(c.env.DB, c.var.user.id, c.req.param('id'))
-    if (device === undefined) return problem(c, 'not-found')
-    const { interval, from, to } = c.req.valid('query')
-    const rows = await readUsage(c.env.DEVICE_STATE, device.id, interval, from, to)
+    const ctx = verifyContextOf(c)
+    const path = { userId: c.var.user.id, deviceId: c.req.param('id') }
+    const device = await findDevice(ctx, path)
+    if (!device.ok) return problem(c, device.reason)
+    const rows = await readUsage(ctx, { deviceId: path.deviceId, ...c.req.valid('query') })
     return c.json({ items: sumByKey(rows) })
   })
 
@@ -31,8 +33,8 @@ function sumByKey(rows: readonly UsageRow[]): UsageItem[] {
   const items: UsageItem[] = []
   for (const { start, keyId, outcome, count } of rows) {
     let item = items.at(-1)
-    if (item === undefined || item.start !== timestamp(start) || item.key_id !== keyId) {
-      item = { start: timestamp(start), key_id: keyId, allowed: 0, denied: {} }
+    if (item === undefined || item.start !== rfc3339(start) || item.key_id !== keyId) {
+      item = { start: rfc3339(start), key_id: keyId, allowed: 0, denied: {} }
       items.push(item)
     }
     if (outcome === 'allowed') item.allowed += count

@@ -1,7 +1,10 @@
 import { verifierReach } from '../domain/scopes.ts'
+import { verifyContextOf } from '../http/auth/audit-context.ts'
+import { throttled } from '../http/auth/refuse.ts'
+import { requireDevice } from '../http/auth/require-device.ts'
+import { callerOf } from '../http/auth/verify-presented.ts'
 import { factory } from '../http/env.ts'
-import { callerOf, requireDevice, worldOf } from '../http/auth/require-device.ts'
-import { noteDenial, problem } from '../http/problem.ts'
+import { noteDenial } from '../http/log.ts'
 import { validBody } from '../http/validate.ts'
 import { verifyRequest } from '../schemas/verify.ts'
 import { verifyFor } from '../services/verify/verify-result.ts'
@@ -19,10 +22,9 @@ export const verify = factory
       const isForAll = verifierReach(key.scopes, owner.role) === 'all'
       const ownerId = isForAll ? undefined : owner.id
       const request = { presented, ...asked, ownerId, caller: callerOf(c) }
-      const result = await verifyFor(worldOf(c), request)
-      if (!result.valid) noteDenial(c, result.code)
-      // A denial that names no owner is of the verifier itself: too many unknown secrets.
-      const isOwnFault = result.code === 'rate_limited' && result.owner === undefined
-      return isOwnFault ? problem(c, 'rate-limited') : c.json(result)
+      const result = await verifyFor(verifyContextOf(c), request)
+      if (!result.ok) return throttled(c)
+      if (!result.value.valid) noteDenial(c, result.value.code)
+      return c.json(result.value)
     },
   )

@@ -1,15 +1,12 @@
+import { rfc3339 } from '../domain/time.ts'
 import type { LastUse } from '../domain/usage-count.ts'
-import type { MeterPolicy } from '../domain/meter.ts'
 import { cursorAfter } from '../schemas/page.ts'
 import { type Key, statusOf } from '../services/keys/find-keys.ts'
+import { limitFields } from '../services/keys/key-row.ts'
 
-/** A time as the wire shows it: RFC 3339, UTC. */
-export function timestamp(milliseconds: number): string {
-  return new Date(milliseconds).toISOString()
-}
-
-export function optionalTimestamp(milliseconds: number | null): string | null {
-  return milliseconds === null ? null : timestamp(milliseconds)
+/** A time as the wire shows it; null stays null. */
+export function toWireTime(milliseconds: number | null): string | null {
+  return milliseconds === null ? null : rfc3339(milliseconds)
 }
 
 /** Where the next page begins, from the last item of this one; null when there is no next page. */
@@ -17,18 +14,11 @@ export function nextCursor(last: { readonly at: number; readonly id: string } | 
   return last === undefined ? null : cursorAfter(last)
 }
 
-export function presentLimits({ rateLimit, quota }: MeterPolicy) {
-  return {
-    rate_limit: rateLimit && { limit: rateLimit.limit, window_seconds: rateLimit.windowSeconds },
-    quota,
-  }
-}
-
 /**
  * A key as the wire shows it: of its secrets only the hints.
  * @param lastUses left out where the answer must not depend on the device's object
  */
-export function presentKey(key: Key, now: number, lastUses?: readonly LastUse[]) {
+export function toWireKey(key: Key, now: number, lastUses?: readonly LastUse[]) {
   return {
     id: key.id,
     device_id: key.deviceId,
@@ -36,17 +26,17 @@ export function presentKey(key: Key, now: number, lastUses?: readonly LastUse[])
     scopes: key.scopes,
     status: statusOf(key, now),
     enabled: key.disabledAt === null,
-    created_at: timestamp(key.createdAt),
-    updated_at: timestamp(key.updatedAt),
-    expires_at: optionalTimestamp(key.expiresAt),
-    ...presentLimits(key.limits),
-    revoked_at: optionalTimestamp(key.revokedAt),
+    created_at: rfc3339(key.createdAt),
+    updated_at: rfc3339(key.updatedAt),
+    expires_at: toWireTime(key.expiresAt),
+    ...limitFields(key.limits),
+    revoked_at: toWireTime(key.revokedAt),
     revoked_reason: key.revokedReason,
     ...(lastUses && { last_used_at: lastOf(lastUses, ({ keyId }) => keyId === key.id) }),
     secrets: key.secrets.map((secret) => ({
       hint: secret.hint,
-      created_at: timestamp(secret.createdAt),
-      expires_at: optionalTimestamp(secret.expiresAt),
+      created_at: rfc3339(secret.createdAt),
+      expires_at: toWireTime(secret.expiresAt),
       ...(lastUses && {
         last_used_at: lastOf(lastUses, ({ secretHash }) => secretHash === secret.hash),
       }),
@@ -60,5 +50,5 @@ export function lastOf(
   counts: (use: LastUse) => boolean = () => true,
 ): string | null {
   const last = Math.max(0, ...uses.filter(counts).map(({ at }) => at))
-  return last === 0 ? null : timestamp(last)
+  return last === 0 ? null : rfc3339(last)
 }

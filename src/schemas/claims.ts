@@ -1,6 +1,6 @@
 import * as z from 'zod'
 import { isHoldableScope, isReservedScope, SCOPES_MAX } from '../domain/scopes.ts'
-import { name } from './page.ts'
+import { name } from './names.ts'
 import { scopes, withOneExpiry, unscopedPolicyFields } from './keys.ts'
 
 /** RFC 8628 §3.1. What comes in a form has each field once; what is unknown is ignored. */

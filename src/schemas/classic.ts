@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { deviceCreation } from './devices.ts'
-import { registration, signIn } from './users.ts'
+import { signIn } from './sessions.ts'
+import { registration } from './users.ts'
 
 /** The classic bodies: as strict about values as ours, and indifferent to further fields. */
 export const classicRegistration = z.object(registration.shape)

@@ -1,7 +1,8 @@
 import * as z from 'zod'
 import { NAME_MAX_CHARACTERS } from '../domain/names.ts'
-import { jsonObject, name, pageQuery } from './page.ts'
 import { keyPolicy } from './keys.ts'
+import { jsonObject, name } from './names.ts'
+import { pageQuery } from './page.ts'
 
 export const deviceCreation = z.strictObject({
   name,

@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { isHoldableScope, SCOPE_MAX_CHARACTERS, SCOPES_MAX } from '../domain/scopes.ts'
-import { name, pageQuery } from './page.ts'
+import { name } from './names.ts'
+import { pageQuery } from './page.ts'
 
 /** Ten years, of 365 days. */
 export const EXPIRES_IN_MAX_SECONDS = 315_360_000

@@ -1,6 +1,5 @@
 import * as z from 'zod'
-
-const DAY_MS = 86_400_000
+import { DAY_MS } from '../domain/time.ts'
 
 /** How far back a query looks where it does not say. */
 const DEFAULT_RANGE_MS = { hour: DAY_MS, day: 30 * DAY_MS } as const

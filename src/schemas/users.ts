@@ -19,16 +19,9 @@ const newPassword = z.string().refine((password) => {
 }, `must be ${PASSWORD_MIN_CHARACTERS} to ${PASSWORD_MAX_CHARACTERS} characters`)
 
 /** A password where one is presented: old ones were made under other policies. */
-const presentedPassword = z.string().max(1024)
+export const presentedPassword = z.string().max(1024)
 
 export const registration = z.strictObject({ username, password: newPassword })
-
-export const signIn = z.strictObject({
-  username: z.string().max(1024),
-  password: presentedPassword,
-})
-
-export const refresh = z.strictObject({ refresh_token: z.string() })
 
 export const passwordChange = z.strictObject({
   current_password: presentedPassword,

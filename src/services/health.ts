@@ -1,18 +1,18 @@
+import type { VerifyContext } from './context.ts'
 import { withTimeout } from './with-timeout.ts'
 
 /** How long an answer about the database stands, so that probes cannot load it. */
 const PROBE_INTERVAL_MS = 5000
 const PROBE_TIMEOUT_MS = 2000
 
-let lastProbe: { readonly at: number; readonly isUp: boolean } | undefined
-
 /** Whether D1 answers: asked at most once an isolate and interval. */
-export async function isDatabaseUp(database: D1Database, now: number): Promise<boolean> {
+export async function isDatabaseUp({ database, isolate, now }: VerifyContext): Promise<boolean> {
+  const { lastProbe } = isolate
   if (lastProbe !== undefined && now - lastProbe.at < PROBE_INTERVAL_MS) return lastProbe.isUp
   // While this one asks, the others say what was last known; the first ever all ask.
-  if (lastProbe !== undefined) lastProbe = { at: now, isUp: lastProbe.isUp }
+  if (lastProbe !== undefined) isolate.lastProbe = { at: now, isUp: lastProbe.isUp }
   const isUp = await answers(database)
-  lastProbe = { at: now, isUp }
+  isolate.lastProbe = { at: now, isUp }
   return isUp
 }
 

@@ -141,12 +141,12 @@ describe('npm run dev in a fresh clone', () => {
     const origin = `http://localhost:${port}`
     expect(refused).toMatchObject({
       status: 401,
-      body: { type: `${origin}/problems/invalid-credentials` },
+      body: { type: `${origin}/problems/invalid_credentials` },
     })
     const madeUp = keepSecret('a made-up API key', `lk_${randomBytes(20).toString('hex')}`)
     expect(await call(`GET ${server.url}/v1/device`, { token: madeUp })).toMatchObject({
       status: 401,
-      body: { type: `${origin}/problems/invalid-credential` },
+      body: { type: `${origin}/problems/invalid_credential` },
     })
   })
 

@@ -33,45 +33,45 @@ afterEach(() => {
 
 /** Tokens that nobody may be let in with; how each is made, and what it is told. */
 const BAD: readonly (readonly [string, () => Promise<string> | string, string])[] = [
-  ['alg none', () => withAlgorithm(user.token, 'none'), 'invalid-credential'],
+  ['alg none', () => withAlgorithm(user.token, 'none'), 'invalid_credential'],
   [
     'alg HS256 under the public key',
     () => withAlgorithm(user.token, 'HS256'),
-    'invalid-credential',
+    'invalid_credential',
   ],
-  ['alg RS256', () => withAlgorithm(user.token, 'RS256'), 'invalid-credential'],
-  ['no exp', () => resigned(user.token, { exp: undefined }), 'invalid-credential'],
-  ['an exp that is text', () => resigned(user.token, { exp: '9999999999' }), 'invalid-credential'],
-  ['an exp that is null', () => resigned(user.token, { exp: null }), 'invalid-credential'],
-  ['no iat', () => resigned(user.token, { iat: undefined }), 'invalid-credential'],
-  ['an iat to come', () => resigned(user.token, { iat: inSeconds(120) }), 'invalid-credential'],
-  ['an nbf to come', () => resigned(user.token, { nbf: inSeconds(120) }), 'invalid-credential'],
+  ['alg RS256', () => withAlgorithm(user.token, 'RS256'), 'invalid_credential'],
+  ['no exp', () => resigned(user.token, { exp: undefined }), 'invalid_credential'],
+  ['an exp that is text', () => resigned(user.token, { exp: '9999999999' }), 'invalid_credential'],
+  ['an exp that is null', () => resigned(user.token, { exp: null }), 'invalid_credential'],
+  ['no iat', () => resigned(user.token, { iat: undefined }), 'invalid_credential'],
+  ['an iat to come', () => resigned(user.token, { iat: inSeconds(120) }), 'invalid_credential'],
+  ['an nbf to come', () => resigned(user.token, { nbf: inSeconds(120) }), 'invalid_credential'],
   [
     'another iss',
     () => resigned(user.token, { iss: 'https://else.example' }),
-    'invalid-credential',
+    'invalid_credential',
   ],
-  ['no iss', () => resigned(user.token, { iss: undefined }), 'invalid-credential'],
+  ['no iss', () => resigned(user.token, { iss: undefined }), 'invalid_credential'],
   [
     'another aud',
     () => resigned(user.token, { aud: 'urn:latchkey:devices' }),
-    'invalid-credential',
+    'invalid_credential',
   ],
-  ['no aud', () => resigned(user.token, { aud: undefined }), 'invalid-credential'],
-  ['no sub', () => resigned(user.token, { sub: undefined }), 'invalid-credential'],
-  ['no sid', () => resigned(user.token, { sid: undefined }), 'invalid-credential'],
-  ['a sid that is no text', () => resigned(user.token, { sid: [1] }), 'invalid-credential'],
+  ['no aud', () => resigned(user.token, { aud: undefined }), 'invalid_credential'],
+  ['no sub', () => resigned(user.token, { sub: undefined }), 'invalid_credential'],
+  ['no sid', () => resigned(user.token, { sid: undefined }), 'invalid_credential'],
+  ['a sid that is no text', () => resigned(user.token, { sid: [1] }), 'invalid_credential'],
   ['expired', () => resigned(user.token, { exp: inSeconds(0) }), 'expired'],
-  ['an unknown kid', () => signedByStranger(user.token, 'unknown'), 'invalid-credential'],
-  ['our kid, not our key', () => signedByStranger(user.token), 'invalid-credential'],
-  ['changed claims', () => tampered(user.token, { sub: victim.id }), 'invalid-credential'],
+  ['an unknown kid', () => signedByStranger(user.token, 'unknown'), 'invalid_credential'],
+  ['our kid, not our key', () => signedByStranger(user.token), 'invalid_credential'],
+  ['changed claims', () => tampered(user.token, { sub: victim.id }), 'invalid_credential'],
   ["another's sub", () => resigned(user.token, { sub: victim.id }), 'revoked'],
   ["another's sid", () => resigned(user.token, { sid: victim.sessionId }), 'revoked'],
   ['a sid of no session', () => resigned(user.token, { sid: newId('sess') }), 'revoked'],
   ['an ended session', endedSession, 'revoked'],
   ['a disabled user', disabledUser, 'disabled'],
   ['a deleted user', deletedUser, 'revoked'],
-  ["a device's secret", async () => (await makeDevice(user)).secret, 'invalid-credential'],
+  ["a device's secret", async () => (await makeDevice(user)).secret, 'invalid_credential'],
 ]
 
 async function endedSession(): Promise<string> {
@@ -184,7 +184,7 @@ describe('an access token', () => {
     expect((await call('GET', '/v1/me', { token: user.token, env: rotated })).status).toBe(200)
     const dropped = { ...env, SIGNING_KEYS: JSON.stringify({ keys: fresh.keys.slice(0, 1) }) }
     const refused = await call('GET', '/v1/me', { token: user.token, env: dropped })
-    expectProblem(refused, 401, 'invalid-credential')
+    expectProblem(refused, 401, 'invalid_credential')
   })
 
   it('takes a role from the database and not from the token', async () => {
@@ -201,7 +201,7 @@ describe('an access token', () => {
 
   it('is not taken from the query string', async () => {
     const answer = await call('GET', `/v1/me?access_token=${user.token}`)
-    expectProblem(answer, 401, 'missing-credential')
+    expectProblem(answer, 401, 'missing_credential')
   })
 })
 

@@ -14,16 +14,16 @@ describe('DELETE /v1/me', () => {
     const before = await dumpDatabase()
     const body = { current_password: 'not the password' }
     const answer = await call('DELETE', '/v1/me', { token: user.token, body })
-    expectProblem(answer, 403, 'wrong-password')
+    expectProblem(answer, 403, 'wrong_password')
     expect(await dumpDatabase()).toBe(before)
   })
 
   it('400 without a password', async () => {
     const { token } = await makeUser()
     const missing = await call('DELETE', '/v1/me', { token, body: {} })
-    expectProblem(missing, 400, 'invalid-request', ['/current_password'])
+    expectProblem(missing, 400, 'invalid_request', ['/current_password'])
     const bodiless = await call('DELETE', '/v1/me', { token })
-    expectProblem(bodiless, 400, 'invalid-request', ['/current_password'])
+    expectProblem(bodiless, 400, 'invalid_request', ['/current_password'])
   })
 
   it('removes the account and all that it owns, and nobody else', async () => {
@@ -76,7 +76,7 @@ describe('DELETE /v1/me', () => {
     expectProblem(refreshed, 401, 'revoked')
     const again = { username: user.username, password: PASSWORD }
     const signIn = await call('POST', '/v1/sessions', { body: again })
-    expectProblem(signIn, 401, 'invalid-credentials')
+    expectProblem(signIn, 401, 'invalid_credentials')
 
     expect(await rowsOf('select * from devices where user_id = ?', bystander.id)).toEqual(others)
     expect((await call('GET', '/v1/me', { token: bystander.token })).status).toBe(200)

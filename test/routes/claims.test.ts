@@ -63,7 +63,7 @@ describe('GET /v1/claims/{user_code}', () => {
     const codes = ['BCDF-GHJK', 'nonsense', '%00', asker.userCode, denied.userCode]
     for (const code of codes) {
       const answer = await look(user, code)
-      expectProblem(answer, 404, 'not-found')
+      expectProblem(answer, 404, 'not_found')
       bodies.add(JSON.stringify(withoutInstance(answer.body)))
     }
     expect((await look(user, expiring.userCode)).status).toBe(200)
@@ -73,7 +73,7 @@ describe('GET /v1/claims/{user_code}', () => {
     bodies.add(JSON.stringify(withoutInstance(expired.body)))
     expect(bodies.size).toBe(1)
     const late = await answerClaim(user, expiring)
-    expectProblem(late, 404, 'not-found')
+    expectProblem(late, 404, 'not_found')
   })
 
   it('RFC 8628 §5.1: limits attempts by address and by user, answers too', async () => {
@@ -84,14 +84,14 @@ describe('GET /v1/claims/{user_code}', () => {
     const options = { env: limited, headers }
     await look(user, 'BCDF-GHJK', options)
     await look(await makeUser(), 'BCDF-GHJK', options)
-    expectProblem(await look(await makeUser(), asker.userCode, options), 429, 'rate-limited')
+    expectProblem(await look(await makeUser(), asker.userCode, options), 429, 'rate_limited')
     await look(user, 'BCDF-GHJK', { env: limited })
     const refused = await call('POST', `/v1/claims/${asker.userCode}`, {
       token: user.token,
       body: { decision: 'approve' },
       env: limited,
     })
-    expectProblem(refused, 429, 'rate-limited')
+    expectProblem(refused, 429, 'rate_limited')
     expect((await look(user, asker.userCode)).status).toBe(200)
   })
 
@@ -100,7 +100,7 @@ describe('GET /v1/claims/{user_code}', () => {
     for (let attempt = 1; attempt <= 10; attempt += 1) {
       expect((await look(user, 'BCDF-GHJK')).status).toBe(404)
     }
-    expectProblem(await look(user, 'BCDF-GHJK'), 429, 'rate-limited')
+    expectProblem(await look(user, 'BCDF-GHJK'), 429, 'rate_limited')
   })
 })
 
@@ -136,7 +136,7 @@ describe('POST /v1/claims/{user_code}', () => {
     const answer = await answerClaim(user, asker, { decision: 'deny' })
     expect(answer.body).toMatchObject({ status: 'denied', granted: null })
     expect(await auditOf(user.id)).toMatchObject([{ action: 'claim.denied' }])
-    expectProblem(await answerClaim(user, asker), 404, 'not-found')
+    expectProblem(await answerClaim(user, asker), 404, 'not_found')
   })
 
   it('narrows scopes, and never widens what was asked for', async () => {
@@ -149,7 +149,7 @@ describe('POST /v1/claims/{user_code}', () => {
       ['keys:verify'],
     ]) {
       const widened = await answerClaim(user, asker, { decision: 'approve', scopes })
-      expectProblem(widened, 400, 'invalid-request', ['/scopes'])
+      expectProblem(widened, 400, 'invalid_request', ['/scopes'])
     }
     const narrowed = { decision: 'approve', scopes: ['telemetry:write', 'telemetry:a:*'] }
     const answer = await answerClaim(user, asker, narrowed)
@@ -178,7 +178,7 @@ describe('POST /v1/claims/{user_code}', () => {
   ])('400 for %j', async (body, pointers) => {
     const { user, asker } = await setUp()
     const answer = await call('POST', `/v1/claims/${asker.userCode}`, { token: user.token, body })
-    expectProblem(answer, 400, 'invalid-request', pointers)
+    expectProblem(answer, 400, 'invalid_request', pointers)
     expect((await look(user, asker.userCode)).status).toBe(200)
   })
 
@@ -187,7 +187,7 @@ describe('POST /v1/claims/{user_code}', () => {
     const foreign = await makeDevice(await makeUser())
     for (const id of [foreign.id, newId('dev')]) {
       const answer = await answerClaim(user, asker, { decision: 'approve', device_id: id })
-      expectProblem(answer, 404, 'not-found')
+      expectProblem(answer, 404, 'not_found')
     }
     expect(await auditOf(user.id)).toEqual([])
     const own = await makeDevice(user)

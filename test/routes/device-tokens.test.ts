@@ -1,12 +1,12 @@
 import { env } from 'cloudflare:workers'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { pruneFeed } from '../../src/services/verify/read-feed.ts'
+import { pruneFeed } from '../../src/services/changes/record-revocation.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
 import { countFailures } from '../support/databases.ts'
 import { withFailingDatabase } from '../support/environments.ts'
 import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
-import { type Isolate, makeIsolate } from '../support/isolates.ts'
+import { contextAt, type Isolate, makeIsolate } from '../support/isolates.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { fetchToken } from '../support/oauth.ts'
 import { countRows, execute, rowsOf } from '../support/rows.ts'
@@ -208,7 +208,7 @@ describe.each(KEY_KINDS)('a device token of %s', (_, limits) => {
     await onKey('PATCH', '', { enabled: true })
     expect(await here.codeOf(token, { fresh: true })).toBe('revoked')
     const settings = loadSettings(env)
-    await pruneFeed(env.DB, settings, Date.now() + settings.deviceTokenSeconds * 1000 + 121_000)
+    await pruneFeed(contextAt(Date.now() + settings.deviceTokenSeconds * 1000 + 121_000))
     expect(await countRows('revocations', 'true')).toBe(0)
     expect(await here.codeOf(await fetchToken(device))).toBe('valid')
     expect(await here.codeOf(token)).toBe('revoked')
@@ -218,9 +218,9 @@ describe.each(KEY_KINDS)('a device token of %s', (_, limits) => {
     await onKey('DELETE', '')
     const settings = loadSettings(env)
     const lifetime = settings.deviceTokenSeconds * 1000
-    await pruneFeed(env.DB, settings, Date.now() + lifetime)
+    await pruneFeed(contextAt(Date.now() + lifetime))
     expect(await countRows('revocations', 'true')).toBeGreaterThan(0)
-    await pruneFeed(env.DB, settings, Date.now() + lifetime + 121_000)
+    await pruneFeed(contextAt(Date.now() + lifetime + 121_000))
     expect(await countRows('revocations', 'true')).toBe(0)
     // Numbers go on: a token that is issued now is dead by the next entry.
     const other = await makeLimitedDevice(user, limits)

@@ -34,7 +34,7 @@ describe.each(KEY_KINDS)('the cost of a call with %s', (_, limits) => {
       env: wrapped,
     })
     expect(forged.status).toBe(401)
-    expect(forged.body).toMatchObject({ code: 'invalid-credential' })
+    expect(forged.body).toMatchObject({ code: 'invalid_credential' })
     expect(counted.statements).toHaveLength(1)
   })
 
@@ -44,7 +44,7 @@ describe.each(KEY_KINDS)('the cost of a call with %s', (_, limits) => {
     const madeUp = ['x', 'lk_', 'f'.repeat(40), secret.slice(1), `${secret}0`, secret.toUpperCase()]
     for (const token of madeUp) {
       const answer = await call('GET', '/v1/device', { token, env: { ...env, DB: database } })
-      expectProblem(answer, 401, 'invalid-credential')
+      expectProblem(answer, 401, 'invalid_credential')
     }
     expect(statements).toEqual([])
   })
@@ -76,9 +76,9 @@ describe.each(KEY_KINDS)('GET /v1/device with %s', (_, limits) => {
     const { secret } = await makeLimitedDevice(await makeUser(), limits)
     const query = `?api_key=${secret}&access_token=${secret}&key=${secret}`
     const asked = await call('GET', `/v1/device${query}`, { headers: { Cookie: `k=${secret}` } })
-    expectProblem(asked, 401, 'missing-credential')
+    expectProblem(asked, 401, 'missing_credential')
     const posted = await call('POST', '/v1/device/check-ins', { body: { api_key: secret } })
-    expectProblem(posted, 401, 'missing-credential')
+    expectProblem(posted, 401, 'missing_credential')
   })
 
   it('takes one credential, not two, even if they are the same', async () => {
@@ -91,7 +91,7 @@ describe.each(KEY_KINDS)('GET /v1/device with %s', (_, limits) => {
     ]
     for (const headers of twice) {
       const answer = await call('GET', '/v1/device', { headers })
-      expectProblem(answer, 400, 'several-credentials')
+      expectProblem(answer, 400, 'several_credentials')
     }
   })
 
@@ -113,7 +113,7 @@ describe.each(KEY_KINDS)('GET /v1/device with %s', (_, limits) => {
     const answer = await call('GET', '/v1/device', {
       headers: { Authorization: `${scheme} ${secret}` },
     })
-    expectProblem(answer, 401, 'invalid-credential')
+    expectProblem(answer, 401, 'invalid_credential')
   })
 })
 
@@ -172,7 +172,7 @@ describe('POST /v1/device/check-ins', () => {
       await call('POST', '/v1/device/check-ins', { token: secret, body: { report } })
     expect((await send(most)).status).toBe(201)
     const over = await send({ text: `${most.text}x` })
-    expectProblem(over, 400, 'invalid-request', ['/report'])
+    expectProblem(over, 400, 'invalid_request', ['/report'])
     const { body } = await call('GET', `/v1/devices/${id}`, { token: user.token })
     expect(body).toMatchObject({ last_report: most })
   })
@@ -186,6 +186,6 @@ describe('POST /v1/device/check-ins', () => {
   ])('400 for %j', async (body, pointers) => {
     const { secret } = await makeDevice(await makeUser())
     const answer = await call('POST', '/v1/device/check-ins', { token: secret, body })
-    expectProblem(answer, 400, 'invalid-request', pointers)
+    expectProblem(answer, 400, 'invalid_request', pointers)
   })
 })

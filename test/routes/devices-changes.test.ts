@@ -62,7 +62,7 @@ describe('PATCH /v1/devices/{id}', () => {
     const device = await makeDevice(user, 'mine')
     await makeDevice(await makeUser(), "somebody else's")
     const answer = await patch(user, device, { name: 'taken', enabled: false })
-    expectProblem(answer, 409, 'device-name-taken')
+    expectProblem(answer, 409, 'device_name_taken')
     expect((await present(device.secret)).body).toMatchObject({ device: { name: 'mine' } })
     expect(await auditOf(user.id)).toHaveLength(2)
     expect((await patch(user, device, { name: 'mine' })).status).toBe(200)
@@ -108,7 +108,7 @@ describe('PATCH /v1/devices/{id}', () => {
   ])('400 for %j', async (body, pointers) => {
     const user = await makeUser()
     const answer = await patch(user, await makeDevice(user), body)
-    expectProblem(answer, 400, 'invalid-request', pointers)
+    expectProblem(answer, 400, 'invalid_request', pointers)
   })
 })
 
@@ -121,11 +121,11 @@ describe('DELETE /v1/devices/{id}', () => {
     const answer = await remove(user, device)
     expect([answer.status, answer.text]).toEqual([204, ''])
     expectProblem(await present(device.secret), 401, 'revoked')
-    expectProblem(await remove(user, device), 404, 'not-found')
+    expectProblem(await remove(user, device), 404, 'not_found')
     const path = `/v1/devices/${device.id}`
-    expectProblem(await call('GET', path, { token: user.token }), 404, 'not-found')
-    expectProblem(await patch(user, device, { name: 'x' }), 404, 'not-found')
-    expectProblem(await patch(user, device, {}), 404, 'not-found')
+    expectProblem(await call('GET', path, { token: user.token }), 404, 'not_found')
+    expectProblem(await patch(user, device, { name: 'x' }), 404, 'not_found')
+    expectProblem(await patch(user, device, {}), 404, 'not_found')
 
     const hash = await sha256(device.secret)
     expect(await rowsOf('select * from key_secrets where hash = ?', hash)).toMatchObject([

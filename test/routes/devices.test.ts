@@ -98,17 +98,17 @@ describe('POST /v1/devices', () => {
     ['null', null],
   ])('refuses the name: %s', async (_label, name) => {
     const user = await makeUser()
-    expectProblem(await create(user, { name }), 400, 'invalid-request', ['/name'])
+    expectProblem(await create(user, { name }), 400, 'invalid_request', ['/name'])
     const key = await create(user, { name: 'fine', key: { name } })
-    expectProblem(key, 400, 'invalid-request', ['/key/name'])
+    expectProblem(key, 400, 'invalid_request', ['/key/name'])
     expect(await countRows('devices', 'user_id = ?', user.id)).toBe(0)
   })
 
   it('409 for a name that the owner has, in any normal form', async () => {
     const user = await makeUser()
     expect((await create(user, { name: 'caf\u00e9' })).status).toBe(201)
-    expectProblem(await create(user, { name: 'caf\u00e9' }), 409, 'device-name-taken')
-    expectProblem(await create(user, { name: 'cafe\u0301' }), 409, 'device-name-taken')
+    expectProblem(await create(user, { name: 'caf\u00e9' }), 409, 'device_name_taken')
+    expectProblem(await create(user, { name: 'cafe\u0301' }), 409, 'device_name_taken')
     expect((await create(user, { name: 'Caf\u00e9' })).status).toBe(201)
     expect((await create(await makeUser(), { name: 'caf\u00e9' })).status).toBe(201)
   })
@@ -120,7 +120,7 @@ describe('POST /v1/devices', () => {
     const created = await create(user, { name: 'full', metadata: most })
     expect(created.body).toMatchObject({ device: { metadata: most } })
     const over = await create(user, { name: 'over', metadata: metadataOf(4097) })
-    expectProblem(over, 400, 'invalid-request', ['/metadata'])
+    expectProblem(over, 400, 'invalid_request', ['/metadata'])
   })
 
   it.each([
@@ -135,7 +135,7 @@ describe('POST /v1/devices', () => {
     [[], ['']],
     ['text', ['']],
   ])('400 for %j', async (body, pointers) => {
-    expectProblem(await create(await makeUser(), body), 400, 'invalid-request', pointers)
+    expectProblem(await create(await makeUser(), body), 400, 'invalid_request', pointers)
   })
 
   it('of 50 at once for one name, one wins, whole', async () => {
@@ -145,7 +145,7 @@ describe('POST /v1/devices', () => {
     )
     expect(countStatuses(answers)).toEqual({ 201: 1, 409: 49 })
     for (const answer of answers) {
-      if (answer.status === 409) expectProblem(answer, 409, 'device-name-taken')
+      if (answer.status === 409) expectProblem(answer, 409, 'device_name_taken')
     }
     expect(await countRows('devices', 'user_id = ?', user.id)).toBe(1)
     const keys = 'device_id in (select id from devices where user_id = ?)'
@@ -214,21 +214,21 @@ describe('GET /v1/devices', () => {
   })
 
   it.each([
-    ['?limit=0', 'invalid-request', '/limit'],
-    ['?limit=101', 'invalid-request', '/limit'],
-    ['?limit=-1', 'invalid-request', '/limit'],
-    ['?limit=1.5', 'invalid-request', '/limit'],
-    ['?limit=', 'invalid-request', '/limit'],
-    ['?limit=ten', 'invalid-request', '/limit'],
-    ['?status=off', 'invalid-request', '/status'],
-    ['?q=', 'invalid-request', '/q'],
-    ['?page=2', 'invalid-request', '/page'],
-    ['?cursor=', 'invalid-cursor', '/cursor'],
-    ['?cursor=nonsense', 'invalid-cursor', '/cursor'],
-    ['?cursor=W10', 'invalid-cursor', '/cursor'],
-    [`?cursor=${Buffer.from('[1.5,"dev_x"]').toString('base64url')}`, 'invalid-cursor', '/cursor'],
-    [`?cursor=${Buffer.from('["1","dev_x"]').toString('base64url')}`, 'invalid-cursor', '/cursor'],
-    [`?cursor=${'A'.repeat(400)}`, 'invalid-cursor', '/cursor'],
+    ['?limit=0', 'invalid_request', '/limit'],
+    ['?limit=101', 'invalid_request', '/limit'],
+    ['?limit=-1', 'invalid_request', '/limit'],
+    ['?limit=1.5', 'invalid_request', '/limit'],
+    ['?limit=', 'invalid_request', '/limit'],
+    ['?limit=ten', 'invalid_request', '/limit'],
+    ['?status=off', 'invalid_request', '/status'],
+    ['?q=', 'invalid_request', '/q'],
+    ['?page=2', 'invalid_request', '/page'],
+    ['?cursor=', 'invalid_cursor', '/cursor'],
+    ['?cursor=nonsense', 'invalid_cursor', '/cursor'],
+    ['?cursor=W10', 'invalid_cursor', '/cursor'],
+    [`?cursor=${Buffer.from('[1.5,"dev_x"]').toString('base64url')}`, 'invalid_cursor', '/cursor'],
+    [`?cursor=${Buffer.from('["1","dev_x"]').toString('base64url')}`, 'invalid_cursor', '/cursor'],
+    [`?cursor=${'A'.repeat(400)}`, 'invalid_cursor', '/cursor'],
   ])('400 for %s', async (query, code, pointer) => {
     expectProblem(await list(await makeUser(), query), 400, code, [pointer])
   })

@@ -21,7 +21,7 @@ describe('what is not there', () => {
     '/V1/me',
     '/%',
   ])('404 for %s', async (path) => {
-    expectProblem(await call('GET', path), 404, 'not-found')
+    expectProblem(await call('GET', path), 404, 'not_found')
   })
 
   it.each([
@@ -33,11 +33,11 @@ describe('what is not there', () => {
     ['GET', '/v1/users', 'POST'],
     ['GET', '/v1/sessions/refresh', 'POST, DELETE'],
     ['POST', '/healthz', 'HEAD, GET'],
-    ['DELETE', '/problems/not-found', 'HEAD, GET'],
+    ['DELETE', '/problems/not_found', 'HEAD, GET'],
     ['PROPFIND', '/v1/me', 'HEAD, GET, PATCH, DELETE'],
   ])('405 for %s %s, and Allow says what is', async (method, path, allow) => {
     const answer = await call(method, path)
-    expectProblem(answer, 405, 'method-not-allowed')
+    expectProblem(answer, 405, 'method_not_allowed')
     const allowed = new Set(answer.headers.get('allow')?.split(', '))
     expect(allowed).toEqual(new Set(allow.split(', ')))
   })
@@ -49,7 +49,7 @@ describe('what is not there', () => {
         'PUT',
         pathOf(route, () => 'x'),
       )
-      expectProblem(answer, 405, 'method-not-allowed')
+      expectProblem(answer, 405, 'method_not_allowed')
       expect(answer.headers.get('allow')?.split(', ')).toContain(route.method)
     }
   })
@@ -98,7 +98,7 @@ describe('a body', () => {
           headers: JSON_TYPE,
         },
       )
-      expectProblem(answer, 400, 'invalid-json')
+      expectProblem(answer, 400, 'invalid_json')
       expect(answer.text).not.toContain('position')
     }
   })
@@ -120,7 +120,7 @@ describe('a body', () => {
           headers: { 'Content-Type': type },
         },
       )
-      expectProblem(answer, 415, 'unsupported-media-type')
+      expectProblem(answer, 415, 'unsupported_media_type')
     }
   })
 
@@ -132,7 +132,7 @@ describe('a body', () => {
       pathOf(route, () => 'x'),
       { token, body },
     )
-    expectProblem(answer, 400, 'invalid-request', ['/zeta', '/a~1b'])
+    expectProblem(answer, 400, 'invalid_request', ['/zeta', '/a~1b'])
   })
 
   it('with 25 faults is told of 20: no answer grows with what is sent', async () => {
@@ -141,7 +141,7 @@ describe('a body', () => {
     const pointers = names.slice(0, 20).map((name) => `/${name}`)
     const body = { username: 'someone-new', password: 'a long password', ...unknown }
     const answer = await call('POST', '/v1/users', { body })
-    expectProblem(answer, 400, 'invalid-request', pointers)
+    expectProblem(answer, 400, 'invalid_request', pointers)
   })
 
   it.each(routesFor('client'))('that is no form: 400 in OAuth’s words at $name', async (route) => {
@@ -176,9 +176,9 @@ describe('a body', () => {
         fits,
       )
       const whole = await call('POST', path, { raw: over, headers: declared })
-      expectProblem(whole, 413, 'body-too-large')
+      expectProblem(whole, 413, 'body_too_large')
       const chunked = await call('POST', path, { raw: streamOf(over), headers: JSON_TYPE })
-      expectProblem(chunked, 413, 'body-too-large')
+      expectProblem(chunked, 413, 'body_too_large')
     }
   })
 })

@@ -35,7 +35,7 @@ describe('a URL that asks for what cannot be checked lets nobody in', () => {
   ])('%s', async (query) => {
     const { device } = await setUp({ scopes: ['*'] })
     const answer = await call('GET', `${PATH}?${query}`, { token: device.secret })
-    expectProblem(answer, 403, 'misconfigured-proxy')
+    expectProblem(answer, 403, 'misconfigured_proxy')
     expectNoIdentity(answer)
   })
 
@@ -60,7 +60,7 @@ describe('a limited key', () => {
 
     const over = await call('GET', PATH, { token: device.secret })
     expect(over.status).toBe(429)
-    expect(over.body).toMatchObject({ code: 'rate-limited', limit: 2, remaining: 0 })
+    expect(over.body).toMatchObject({ code: 'rate_limited', limit: 2, remaining: 0 })
     expect(over.headers.get('retry-after')).toMatch(/^([1-9]|[1-5]\d|60)$/)
     expect(over.headers.get('ratelimit')).toMatch(/^"rate";r=0;/)
     expectNoIdentity(over)
@@ -103,7 +103,7 @@ describe('while D1 fails', () => {
     for (let request = 0; request < 60; request += 1) {
       const answer = await call('GET', PATH, { headers, env: imported })
       statuses.add(answer.status)
-      if (answer.status === 429) expectProblem(answer, 429, 'rate-limited')
+      if (answer.status === 429) expectProblem(answer, 429, 'rate_limited')
     }
     expect([...statuses]).toEqual([401, 429])
   })

@@ -85,7 +85,7 @@ describe.each(KEY_KINDS)('%s that is good passes', (_, limits) => {
     const sent = await call('POST', PATH, { token: secret, body: { api_key: secret } })
     expect(sent.status).toBe(204)
     const alone = await call('POST', PATH, { body: { api_key: secret } })
-    expectProblem(alone, 401, 'missing-credential')
+    expectProblem(alone, 401, 'missing_credential')
   })
 })
 
@@ -107,7 +107,7 @@ describe.each(KEY_KINDS)('%s that is not good does not pass', (_, limits) => {
       { 'X-API-Key': `${secret}, ${secret}` },
     ]) {
       const answer = await call('GET', PATH, { headers })
-      expectProblem(answer, 401, 'invalid-credential')
+      expectProblem(answer, 401, 'invalid_credential')
       expect(answer.body).toMatchObject({ detail: expect.stringContaining('one place only') })
       expectNoIdentity(answer)
     }
@@ -116,7 +116,7 @@ describe.each(KEY_KINDS)('%s that is not good does not pass', (_, limits) => {
   it('nor does anything in the query', async () => {
     const { secret } = (await setUp(limits)).device
     const answer = await call('GET', `${PATH}?api_key=${secret}`)
-    expectProblem(answer, 403, 'misconfigured-proxy')
+    expectProblem(answer, 403, 'misconfigured_proxy')
   })
 })
 
@@ -128,7 +128,7 @@ describe.each(KEY_KINDS)('?scope= of %s', (_, limits) => {
     expect((await get('scope=telemetry:write')).status).toBe(204)
     expect((await get('scope=telemetry%3Awrite&scope=site:north')).status).toBe(204)
     const refused = await get('scope=telemetry:write&scope=site:south')
-    expectProblem(refused, 403, 'insufficient-scope')
+    expectProblem(refused, 403, 'insufficient_scope')
     expect(refused.headers.get('www-authenticate')).toBe(
       'Bearer realm="latchkey", error="insufficient_scope", scope="telemetry:write site:south"',
     )
@@ -147,7 +147,7 @@ describe.each(KEY_KINDS)('?owner= of %s', (_, limits) => {
     const madeUp = await call('GET', `${PATH}?owner=${other.id}`, { token: await unissuedSecret() })
     for (const owner of [other.id, newId('user')]) {
       const foreign = await call('GET', `${PATH}?owner=${owner}`, { token: device.secret })
-      expectProblem(foreign, 401, 'invalid-credential')
+      expectProblem(foreign, 401, 'invalid_credential')
       expect(withoutInstance(foreign.body)).toEqual(withoutInstance(madeUp.body))
       expect([...foreign.headers.keys()]).toEqual([...madeUp.headers.keys()])
     }
@@ -158,7 +158,7 @@ describe('?owner= of a limited key', () => {
   it('does not charge a key of another owner', async () => {
     const { device } = await setUp({ rate_limit: { limit: 1, window_seconds: 3600 } })
     const foreign = await call('GET', `${PATH}?owner=${newId('user')}`, { token: device.secret })
-    expectProblem(foreign, 401, 'invalid-credential')
+    expectProblem(foreign, 401, 'invalid_credential')
     expect(foreign.headers.has('ratelimit')).toBe(false)
     expect((await call('GET', PATH, { token: device.secret })).status).toBe(204)
   })

@@ -108,7 +108,7 @@ function idOf({ user, device, asker }: Stage, kind: ParamKind): string {
     case 'claim':
       return asker.userCode
     case 'problem code':
-      return 'not-found'
+      return 'not_found'
   }
 }
 
@@ -171,7 +171,7 @@ function isProblem(
   return (
     headers.get('content-type') === 'application/problem+json' &&
     typeof code === 'string' &&
-    /^[a-z-]+$/.test(code) &&
+    /^[a-z_]+$/.test(code) &&
     fields.get('type') === `${ORIGIN}/problems/${code}` &&
     fields.get('status') === status &&
     fields.get('instance') === `/requests/${requestId}` &&

@@ -67,7 +67,7 @@ describe('secrets without a check', () => {
       headers: neighbour,
       env: limited,
     })
-    expect(refused).toMatchObject({ status: 429, body: { code: 'rate-limited' } })
+    expect(refused).toMatchObject({ status: 429, body: { code: 'rate_limited' } })
     expect(refused.headers.get('retry-after')).toBe('60')
     expect(counted.statements).toHaveLength(asked)
     expect(await statusOf(secret, headers)).toBe(200)
@@ -105,7 +105,7 @@ describe('secrets without a check', () => {
     const on = { ...env, ACCEPT_IMPORTED_KEYS: 'true' }
     expect(await call('GET', '/v1/device', { token: secret, env: on })).toMatchObject({
       status: 401,
-      body: { code: 'invalid-credential' },
+      body: { code: 'invalid_credential' },
     })
   })
 

@@ -70,7 +70,7 @@ describe('keys of a device', () => {
     const { keys, token } = await setUp()
     const refused = await call('POST', keys, { token, body })
     expect(refused.status).toBe(400)
-    expect(refused.body).toMatchObject({ code: 'invalid-request', errors: [{ pointer }] })
+    expect(refused.body).toMatchObject({ code: 'invalid_request', errors: [{ pointer }] })
     const list = await call('GET', keys, { token })
     expect(list.body).toMatchObject({ items: [{ name: 'default' }], next_cursor: null })
   })
@@ -113,7 +113,7 @@ describe('keys of a device', () => {
       await call('PATCH', path, { token, body: { enabled: true } }),
       await call('POST', `${path}/rotate`, { token, body: {} }),
     ]) {
-      expect(answer).toMatchObject({ status: 409, body: { code: 'key-revoked' } })
+      expect(answer).toMatchObject({ status: 409, body: { code: 'key_revoked' } })
     }
     const { results } = await env.DB.prepare(
       "select id from audit_events where key_id = ? and action = 'key.revoked'",
@@ -166,7 +166,7 @@ describe('keys of a device', () => {
       token: await freshToken(user),
       body: {},
     })
-    expect(rotated).toMatchObject({ status: 409, body: { code: 'key-expired' } })
+    expect(rotated).toMatchObject({ status: 409, body: { code: 'key_expired' } })
   })
 
   it('are audited with what changed', async () => {

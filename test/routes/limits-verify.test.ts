@@ -82,7 +82,7 @@ describe('POST /v1/keys/verify of a limited key', () => {
 
   it.each([-1, 1001, 1.5, '1', null, 1_000_000])('refuses a cost of %j', async (cost) => {
     const { verify } = await setUpVerifier(rate(10))
-    expectProblem(await verify({ cost }), 400, 'invalid-request', ['/cost'])
+    expectProblem(await verify({ cost }), 400, 'invalid_request', ['/cost'])
     expect((await verify({ cost: 0 })).body).toMatchObject({ rate_limit: { remaining: 10 } })
   })
 
@@ -101,7 +101,7 @@ describe('POST /v1/keys/verify of a limited key', () => {
     expect(fieldsOf(answer).reading).toBe('"rate";r=1;t=60')
     await verify({ cost: 5 })
     const standing = { limit: 2, remaining: 0, reset_at: '2031-02-28T12:01:00.250Z' }
-    expectOverLimit(await verify({ cost: 0 }), 'rate-limited', standing, 60)
+    expectOverLimit(await verify({ cost: 0 }), 'rate_limited', standing, 60)
   })
 
   it.each([-1, 1001, 1.5, 1_000_000, Number.NaN])(

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { env } from 'cloudflare:workers'
 import { factory } from '../../src/http/env.ts'
 import { requestContext } from '../../src/http/middleware/request-context.ts'
+import { thisIsolate } from '../../src/isolate/state.ts'
 import { requireDevice } from '../../src/http/auth/require-device.ts'
 import { expectExactly, MESSAGE, postClassic } from '../support/classic.ts'
 import { call, freshIp, ORIGIN } from '../support/client.ts'
@@ -86,7 +87,7 @@ describe('a metered response', () => {
     const device = await makeLimitedDevice(await makeUser(), rate(4))
     const app = factory
       .createApp()
-      .use(requestContext)
+      .use(requestContext(thisIsolate))
       .get('/proxied', requireDevice(), () => new Response('from upstream'))
     const request = new Request(`${ORIGIN}/proxied`, {
       headers: { 'X-API-Key': device.secret, 'CF-Connecting-IP': freshIp() },
@@ -105,11 +106,11 @@ describe('a key over its rate limit', () => {
     expect((await get(device.secret)).status).toBe(200)
     const standing = { limit: 2, remaining: 0, reset_at: '2031-02-28T12:01:00.250Z' }
     const refused = await get(device.secret)
-    expectOverLimit(refused, 'rate-limited', standing, 40)
+    expectOverLimit(refused, 'rate_limited', standing, 40)
     expect(fieldsOf(refused)).toEqual({ policy: '"rate";q=2;w=60', reading: '"rate";r=0;t=40' })
     setClock(NOON + 59_999)
     const early = await get(device.secret)
-    expectOverLimit(early, 'rate-limited', standing, 1)
+    expectOverLimit(early, 'rate_limited', standing, 1)
     expect(fieldsOf(early).reading).toBe('"rate";r=0;t=1')
     setClock(NOON + 60_000)
     const served = await get(device.secret)

@@ -62,7 +62,7 @@ async function idsOf(user: TestUser): Promise<Record<ParamKind, string>> {
     device: device.id,
     key: device.keyId,
     claim: (await askForCodes()).userCode,
-    'problem code': 'not-found',
+    'problem code': 'not_found',
   }
 }
 
@@ -88,7 +88,7 @@ describe("a user's route takes nothing but a good access token", () => {
     const path = pathOf(route, (kind) => ids.own[kind])
     const before = await dumpDatabase()
     const answer = await call(route.method, path, { body: route.body, headers })
-    expectRefusal(answer, route, 400, 'several-credentials', 'two')
+    expectRefusal(answer, route, 400, 'several_credentials', 'two')
     expect(await dumpDatabase()).toBe(before)
   })
 })
@@ -153,7 +153,7 @@ describe("what is another's is what is not there: the same 404, and nothing chan
       if (isOwn && places.every((place) => place === first)) continue
       const path = pathOf(route, (kind, name) => ids[places[names.indexOf(name)] ?? 'own'][kind])
       const answer = await call(route.method, path, { body: route.body, token: caller.token })
-      expectProblem(answer, 404, 'not-found')
+      expectProblem(answer, 404, 'not_found')
       bodies.add(JSON.stringify(withoutInstance(answer.body)))
     }
     expect(bodies.size).toBe(1)

@@ -64,7 +64,7 @@ describe('500 simultaneous requests at a limit of 100', () => {
     const codes = new Set(
       answers.filter(({ status }) => status === 429).map(({ body }) => pick(body, 'code')),
     )
-    expect([...codes]).toEqual(['quota-exceeded'])
+    expect([...codes]).toEqual(['quota_exceeded'])
     const policy = { rateLimit: HUNDRED, quota } as const
     const request = chargeOf(policy, { cost: 0, keyId: device.keyId })
     expect(await stateOf(device).charge(device.id, request)).toMatchObject({

@@ -110,7 +110,7 @@ describe.each(HOWS)('an object that %s', (how) => {
       const forged = `${device.secret.slice(0, -1)}${device.secret.endsWith('0') ? '1' : '0'}`
       const world = failing(how, mode)
       const refused = await call('GET', '/v1/device', { token: forged, env: world })
-      expectProblem(refused, 401, 'invalid-credential')
+      expectProblem(refused, 401, 'invalid_credential')
     }
   })
 })

@@ -157,7 +157,7 @@ describe("users' and devices' tokens never stand in for each other", () => {
     ]
     for (const headers of places) {
       const answer = await call(route.method, route.pattern, { body: route.body, headers })
-      expect(answer).toMatchObject({ status: 401, body: { code: 'invalid-credential' } })
+      expect(answer).toMatchObject({ status: 401, body: { code: 'invalid_credential' } })
     }
   })
 
@@ -209,6 +209,6 @@ describe('a rotation of the key ring', () => {
     expect(await isolate.codeOf(token)).toBe('not_found')
     expect(isolate.statements).toEqual([])
     const answer = await call('GET', '/v1/device', { token })
-    expect(answer).toMatchObject({ status: 401, body: { code: 'invalid-credential' } })
+    expect(answer).toMatchObject({ status: 401, body: { code: 'invalid_credential' } })
   })
 })

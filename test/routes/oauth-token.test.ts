@@ -60,11 +60,11 @@ describe.each(KEY_KINDS)('RFC 6749 §4.4: client credentials with %s', (_, limit
     expect(claims['exp']).toBe(Number(claims['iat']) + 900)
   })
 
-  it('each token has a jti of its own, and typ claims no more than JWT', async () => {
+  it('each token has a jti of its own, and the type of RFC 9068: at+jwt', async () => {
     const tokens = [await fetchToken(device), await fetchToken(device)]
     expect(new Set(tokens.map((token) => claimsOf(token)['jti'])).size).toBe(2)
     const header = JSON.parse(Buffer.from(tokens[0]?.split('.')[0] ?? '', 'base64url').toString())
-    expect(header).toEqual({ alg: 'ES256', typ: 'JWT', kid: expect.any(String) })
+    expect(header).toEqual({ alg: 'ES256', typ: 'at+jwt', kid: expect.any(String) })
   })
 })
 

@@ -47,7 +47,7 @@ async function callWell(
     device: device.id,
     key: device.keyId,
     claim: 'BCDF-GHJK',
-    'problem code': 'not-found',
+    'problem code': 'not_found',
   }
   const token = route.credential === 'device secret' ? device.secret : user.token
   const body =
@@ -112,11 +112,11 @@ describe('while D1 fails', () => {
     const down = withFailingDatabase()
     for (const path of ['/v1/device', '/v1/me']) {
       const answer = await call('GET', path, { token: 'made-up', env: down })
-      expectProblem(answer, 401, 'invalid-credential')
+      expectProblem(answer, 401, 'invalid_credential')
     }
     const body = { refresh_token: 'lkr_made-up' }
     const refreshed = await call('POST', '/v1/sessions/refresh', { body, env: down })
-    expectProblem(refreshed, 401, 'invalid-credential')
+    expectProblem(refreshed, 401, 'invalid_credential')
   })
 
   it('the log says what D1 said, under the id of the request', async () => {
@@ -171,7 +171,7 @@ describe('a failure that nobody foresaw', () => {
     })
     const lines = captureConsole()
     const answer = await call('GET', '/v1/me', { token, env: { ...env, DB: broken } })
-    expectProblem(answer, 500, 'internal-error')
+    expectProblem(answer, 500, 'internal_error')
     const [failure] = eventsOf(lines, 'failure')
     expect(failure).toMatchObject({ id: answer.headers.get('x-request-id') })
     const said = answer.text + JSON.stringify(lines)

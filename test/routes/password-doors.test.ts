@@ -64,7 +64,7 @@ function expectTooMany(answer: Answer): void {
   if (isClassic) {
     expect(answer.status).toBe(429)
     expect(answer.body).toEqual({ message: expect.stringMatching(/\S/) })
-  } else expectProblem(answer, 429, 'rate-limited')
+  } else expectProblem(answer, 429, 'rate_limited')
   expect(answer.headers.get('retry-after')).toBe('60')
 }
 
@@ -110,7 +110,7 @@ describe('the limits', () => {
     const user = await makeCheapUser()
     const ip = freshIp()
     for (let attempt = 1; attempt <= 10; attempt += 1) {
-      expectProblem(await knock(door, user, { env, ip }), 401, 'invalid-credentials')
+      expectProblem(await knock(door, user, { env, ip }), 401, 'invalid_credentials')
     }
     const shouted = { ...user, username: user.username.toUpperCase() }
     expectTooMany(await knock(door, shouted, { env, ip }))

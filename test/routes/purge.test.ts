@@ -7,7 +7,7 @@ import { runScheduled } from '../../src/scheduled.ts'
 import { emptyDeletedDevices } from '../../src/services/devices/empty-deleted-devices.ts'
 import { call } from '../support/client.ts'
 import { makeUser, PASSWORD, setCheapPassword, type TestUser } from '../support/fixtures.ts'
-import { makeIsolate } from '../support/isolates.ts'
+import { contextAt, makeIsolate } from '../support/isolates.ts'
 import {
   chargeOf,
   fail,
@@ -68,7 +68,7 @@ const deletedAt = async (id: string) => {
 }
 
 const purge = async (now: number, states = env.DEVICE_STATE) =>
-  await emptyDeletedDevices(env.DB, states, STALE_MS, now)
+  await emptyDeletedDevices(contextAt(now, { states }))
 
 afterEach(async () => {
   vi.useRealTimers()

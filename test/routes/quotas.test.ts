@@ -37,7 +37,7 @@ describe('a key over its quota', () => {
     const refused = await get(device.secret)
     expect(standingOf(refused)).toEqual({
       status: 429,
-      code: 'quota-exceeded',
+      code: 'quota_exceeded',
       retryAfter: '1',
       reading: '"quota";r=0;t=1',
     })
@@ -56,7 +56,7 @@ describe('a key over its quota', () => {
     const refused = await get(device.secret)
     expect(standingOf(refused)).toEqual({
       status: 429,
-      code: 'quota-exceeded',
+      code: 'quota_exceeded',
       retryAfter: '86400',
       reading: '"quota";r=0',
     })
@@ -72,7 +72,7 @@ describe('a key over its quota', () => {
     const refused = await get(device.secret)
     expect(standingOf(refused)).toEqual({
       status: 429,
-      code: 'quota-exceeded',
+      code: 'quota_exceeded',
       retryAfter: '86400',
       reading: '"rate";r=99;t=60, "quota";r=0',
     })
@@ -85,7 +85,7 @@ describe('a key over its quota', () => {
     const device = await makeLimitedDevice(await makeUser(), limits)
     await get(device.secret)
     const refused = await get(device.secret)
-    expect(standingOf(refused)).toMatchObject({ code: 'rate-limited', retryAfter: '60' })
+    expect(standingOf(refused)).toMatchObject({ code: 'rate_limited', retryAfter: '60' })
     setClock(LATE + 50_999)
     expect((await get(device.secret)).status).toBe(429)
     setClock(LATE + 51_000)
@@ -187,14 +187,14 @@ describe('the limits of a key', () => {
   it.each(BAD)('may not be %j', async (limits, list) => {
     const pointers = list.split(' ')
     const { user, device } = await makePlainDevice()
-    expectProblem(await patchKey(user, device, limits), 400, 'invalid-request', pointers)
+    expectProblem(await patchKey(user, device, limits), 400, 'invalid_request', pointers)
     const keys = `/v1/devices/${device.id}/keys`
     const made = await call('POST', keys, { token: user.token, body: limits })
-    expectProblem(made, 400, 'invalid-request', pointers)
+    expectProblem(made, 400, 'invalid_request', pointers)
     const body = { name: 'another', key: limits }
     const created = await call('POST', '/v1/devices', { token: user.token, body })
     const below = pointers.map((pointer) => `/key${pointer}`)
-    expectProblem(created, 400, 'invalid-request', below)
+    expectProblem(created, 400, 'invalid_request', below)
     expect((await get(device.secret)).headers.get('ratelimit-policy')).toBeNull()
   })
 

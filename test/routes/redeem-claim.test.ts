@@ -3,11 +3,11 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { sha256 } from '../../src/crypto/digest.ts'
 import { redeemClaim } from '../../src/services/claims/redeem-claim.ts'
 import { runScheduled } from '../../src/scheduled.ts'
-import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
 import { answerClaim, askForCodes, type Asker, poll } from '../support/claims.ts'
 import { countStatements } from '../support/counting.ts'
 import { makeDevice, makeUser, PASSWORD, setCheapPassword } from '../support/fixtures.ts'
+import { contextAt } from '../support/isolates.ts'
 import { auditOf, countRows, dumpDatabase, execute, rowsOf } from '../support/rows.ts'
 import { forgedFrom } from '../support/tokens.ts'
 
@@ -225,9 +225,9 @@ describe('RFC 8628 §3.5: a poll that gets nothing', () => {
   it('is told invalid_grant for a made-up device code, with no I/O', async () => {
     const asker = await askForCodes()
     const { database, statements } = countStatements(env.DB)
-    const source = { database, now: Date.now(), ip: null, requestId: null }
+    const ctx = { ...contextAt(Date.now(), { database }), ip: null, requestId: null }
     for (const deviceCode of ['', 'made-up', forgedFrom(asker.deviceCode), 'x'.repeat(10_000)]) {
-      const result = await redeemClaim(source, { ...asker, deviceCode }, loadSettings(env))
+      const result = await redeemClaim(ctx, { ...asker, deviceCode })
       expect(result).toEqual(refused('invalid_grant'))
     }
     expect(statements).toEqual([])

@@ -74,7 +74,7 @@ describe('POST /v1/sessions/refresh', () => {
         body,
         env: { ...env, DB: database },
       })
-      expectProblem(answer, 401, 'invalid-credential')
+      expectProblem(answer, 401, 'invalid_credential')
     }
     expect(statements).toEqual([])
     expect((await refresh(good)).status).toBe(201)
@@ -134,6 +134,6 @@ describe('POST /v1/sessions/refresh', () => {
     [{ refresh_token: 'lkr_', scope: 'x' }, ['/scope']],
   ])('400 for %j', async (body, pointers) => {
     const answer = await call('POST', '/v1/sessions/refresh', { body })
-    expectProblem(answer, 400, 'invalid-request', pointers)
+    expectProblem(answer, 400, 'invalid_request', pointers)
   })
 })

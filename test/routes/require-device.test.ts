@@ -1,8 +1,10 @@
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { factory } from '../../src/http/env.ts'
-import { requestContext } from '../../src/http/middleware/request-context.ts'
 import { requireDevice } from '../../src/http/auth/require-device.ts'
+import { bodyLimit } from '../../src/http/middleware/body-limit.ts'
+import { requestContext } from '../../src/http/middleware/request-context.ts'
+import { thisIsolate } from '../../src/isolate/state.ts'
 import { type BadCredential, badDeviceSecrets } from '../support/bad-credentials.ts'
 import { call, freshIp, ORIGIN } from '../support/client.ts'
 import { expectProblem } from '../support/expectations.ts'
@@ -15,7 +17,8 @@ type HeaderFields = Readonly<Record<string, string>>
 describe.each(KEY_KINDS)('requireDevice() before someone’s own route, for %s', (_, limits) => {
   const app = factory
     .createApp()
-    .use(requestContext)
+    .use(requestContext(thisIsolate))
+    .use(bodyLimit)
     .post('/telemetry', requireDevice({ body: true }), async (c) => {
       // Typed: no cast and no check for undefined.
       const names: { device: string; key: string } = {
@@ -64,7 +67,7 @@ describe.each(KEY_KINDS)('requireDevice() before someone’s own route, for %s',
     const device = await makeLimitedDevice(user, limits)
     const guarded = factory
       .createApp()
-      .use(requestContext)
+      .use(requestContext(thisIsolate))
       .get('/telemetry', requireDevice({ scopes: ['telemetry:write', 'a'] }), (c) => c.json({}))
     const get = async () =>
       await guarded.fetch(
@@ -73,7 +76,7 @@ describe.each(KEY_KINDS)('requireDevice() before someone’s own route, for %s',
       )
     const refused = await get()
     expect(refused.status).toBe(403)
-    expect(await refused.json()).toMatchObject({ code: 'insufficient-scope' })
+    expect(await refused.json()).toMatchObject({ code: 'insufficient_scope' })
     expect(refused.headers.get('www-authenticate')).toBe(
       'Bearer realm="latchkey", error="insufficient_scope", scope="telemetry:write a"',
     )
@@ -90,20 +93,20 @@ describe.each(KEY_KINDS)('requireDevice() before someone’s own route, for %s',
     const { secret } = await makeLimitedDevice(await makeUser(), limits)
     for (const headers of [{ 'X-API-Key': secret }, { Authorization: `Bearer ${secret}` }]) {
       const answer = await send(JSON.stringify({ api_key: secret }), headers)
-      expectProblem(answer, 400, 'several-credentials')
+      expectProblem(answer, 400, 'several_credentials')
     }
   })
 
   it('refuses bodies that hold no good secret', async () => {
     for (const raw of ['', 'not json', '{}', '[]', 'null', '"lk_x"', '[{"api_key":"x"}]']) {
-      expectProblem(await send(raw), 401, 'missing-credential')
+      expectProblem(await send(raw), 401, 'missing_credential')
     }
     for (const raw of ['{"api_key":7}', '{"api_key":null}', '{"api_key":{}}', '{"api_key":""}']) {
-      expectProblem(await send(raw), 401, 'invalid-credential')
+      expectProblem(await send(raw), 401, 'invalid_credential')
     }
     const { secret } = await makeLimitedDevice(await makeUser(), limits)
     const form = { 'Content-Type': 'text/plain' }
-    expectProblem(await send(JSON.stringify({ api_key: secret }), form), 401, 'missing-credential')
+    expectProblem(await send(JSON.stringify({ api_key: secret }), form), 401, 'missing_credential')
     const bad: BadCredential[] = await badDeviceSecrets(limits)
     for (const { headers, code } of bad) {
       const secret = headers['Authorization']?.replace(/^Bearer ?/, '')

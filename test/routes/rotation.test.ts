@@ -75,7 +75,7 @@ describe.each(KEY_KINDS)('the rotation of %s', (_, limits) => {
   it('is refused while an overlap runs, unless the new overlap is 0, which ends both', async () => {
     const { device, rotate } = await setUp(limits)
     const second = pick((await rotate(60)).body, 'api_key')
-    expect(await rotate(60)).toMatchObject({ status: 409, body: { code: 'overlap-running' } })
+    expect(await rotate(60)).toMatchObject({ status: 409, body: { code: 'overlap_running' } })
     const third = pick((await rotate(0)).body, 'api_key')
     for (const secret of [device.secret, second]) {
       const answer = await call('GET', '/v1/device', { token: secret })
@@ -115,7 +115,7 @@ describe.each(KEY_KINDS)('the rotation of %s', (_, limits) => {
   ])('is refused with %j', async (body) => {
     const { path, user, device } = await setUp(limits)
     const answer = await call('POST', `${path}/rotate`, { token: user.token, body })
-    expect(answer).toMatchObject({ status: 400, body: { code: 'invalid-request' } })
+    expect(answer).toMatchObject({ status: 400, body: { code: 'invalid_request' } })
     expect((await call('GET', '/v1/device', { token: device.secret })).status).toBe(200)
   })
 })

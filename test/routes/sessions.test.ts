@@ -27,7 +27,7 @@ describe('POST /v1/sessions', () => {
     const user = await makeCheapUser()
     const wrong = await signIn(user, 'not the password')
     const unknown = await signIn({ ...user, username: 'nobody-at-all' }, 'not the password')
-    expectProblem(wrong, 401, 'invalid-credentials')
+    expectProblem(wrong, 401, 'invalid_credentials')
     expect(withoutInstance(unknown.body)).toEqual(withoutInstance(wrong.body))
     expect([...unknown.headers.keys()]).toEqual([...wrong.headers.keys()])
     expect(unknown.headers.get('www-authenticate')).toBe(wrong.headers.get('www-authenticate'))
@@ -38,7 +38,7 @@ describe('POST /v1/sessions', () => {
     const user = await makeCheapUser()
     await execute('update users set disabled_at = 1 where id = ?', user.id)
     expectProblem(await signIn(user), 401, 'disabled')
-    expectProblem(await signIn(user, 'not the password'), 401, 'invalid-credentials')
+    expectProblem(await signIn(user, 'not the password'), 401, 'invalid_credentials')
     expect(await countRows('sessions', 'user_id = ?', user.id)).toBe(1)
   })
 
@@ -71,7 +71,7 @@ describe('POST /v1/sessions', () => {
     [{ username: 'a', password: 'x'.repeat(1025) }, ['/password']],
     [{ username: 'a', password: 'b', remember: true }, ['/remember']],
   ])('400 for %j', async (body, pointers) => {
-    expectProblem(await call('POST', '/v1/sessions', { body }), 400, 'invalid-request', pointers)
+    expectProblem(await call('POST', '/v1/sessions', { body }), 400, 'invalid_request', pointers)
   })
 })
 
@@ -118,7 +118,7 @@ describe('GET and DELETE /v1/sessions', () => {
     const path = `/v1/sessions/${user.sessionId}`
     expect((await call('DELETE', path, access)).status).toBe(204)
     expectProblem(await call('GET', '/v1/me', { token: user.token }), 401, 'revoked')
-    expectProblem(await call('DELETE', path, access), 404, 'not-found')
+    expectProblem(await call('DELETE', path, access), 404, 'not_found')
     expect((await call('GET', '/v1/me', access)).status).toBe(200)
     expect(await actionsOf(user)).toEqual(['session.created', 'session.ended'])
   })

@@ -51,7 +51,7 @@ describe('GET /problems/{code}', () => {
   })
 
   it.each(['unknown', 'toString', '__proto__', 'NOT-FOUND'])('404 for %s', async (code) => {
-    expectProblem(await call('GET', `/problems/${code}`), 404, 'not-found')
+    expectProblem(await call('GET', `/problems/${code}`), 404, 'not_found')
   })
 })
 
@@ -88,7 +88,7 @@ describe('a deployment whose settings are wrong', () => {
     ],
   ])('serves nothing and names %s, never its value (%s)', async (name, value) => {
     const lines = captureConsole()
-    for (const path of ['/v1/me', '/healthz', '/v1/nothing', '/problems/not-found', '/auth']) {
+    for (const path of ['/v1/me', '/healthz', '/v1/nothing', '/problems/not_found', '/auth']) {
       const answer = await call('GET', path, { env: { ...env, [name]: value } })
       expect(answer.status).toBe(500)
       expect(answer.headers.get('content-type')).toBe('application/problem+json')
@@ -123,7 +123,7 @@ describe('CORS', () => {
 
   it('is off unless origins are listed', async () => {
     const answer = await call('OPTIONS', '/v1/me', { headers: preflight })
-    expectProblem(answer, 405, 'method-not-allowed')
+    expectProblem(answer, 405, 'method_not_allowed')
     const { headers } = await call('GET', '/v1/me', { headers: { Origin: origin } })
     for (const name of headers.keys()) expect(name).not.toMatch(/^access-control-/)
   })
@@ -137,7 +137,7 @@ describe('CORS', () => {
       'authorization',
     )
     const refused = await call('GET', '/v1/me', { headers: { Origin: origin }, env: open })
-    expectProblem(refused, 401, 'missing-credential')
+    expectProblem(refused, 401, 'missing_credential')
     expect(refused.headers.get('access-control-allow-origin')).toBe(origin)
     expect(refused.headers.get('vary')).toMatch(/origin/i)
     expect(refused.headers.get('access-control-allow-credentials')).toBeNull()

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { UsageBuffer } from '../../src/isolate/usage-buffer.ts'
+import { IsolateState } from '../../src/isolate/state.ts'
 import { newId } from '../../src/crypto/ids.ts'
 import { flushUsage } from '../../src/services/verify/count-usage.ts'
 import { makeIsolate } from '../support/isolates.ts'
@@ -14,7 +14,8 @@ const OBJECT_TIMEOUT_MS = 5000
 /** A buffer that holds a count for each of so many devices, in this order. */
 function bufferFor(devices: number) {
   const ids = Array.from({ length: devices }, () => newId('dev'))
-  const buffer = new UsageBuffer()
+  const isolate = new IsolateState()
+  const buffer = isolate.usage
   for (const id of ids) {
     buffer.add(id, {
       keyId: 'key',
@@ -24,7 +25,7 @@ function bufferFor(devices: number) {
       at: Date.now(),
     })
   }
-  return { ids, buffer }
+  return { ids, buffer, isolate }
 }
 
 /** How many verifies the object of a device has counted. */
@@ -98,11 +99,11 @@ describe('the flush of usage', () => {
   })
 
   it('is 40 objects at most; the rest goes with the next', async () => {
-    const { ids, buffer } = bufferFor(95)
+    const { ids, isolate } = bufferFor(95)
     const { states, calls } = watchStates()
     const called: number[] = []
     for (let round = 0; round < 4; round += 1) {
-      await flushUsage(states, buffer)
+      await flushUsage({ states, isolate })
       called.push(calls.length)
     }
     expect(called).toEqual([40, 80, 95, 95])
@@ -112,10 +113,10 @@ describe('the flush of usage', () => {
   })
 
   it('keeps what an object did not take for the next, and hands on the others’', async () => {
-    const { ids, buffer } = bufferFor(5)
+    const { ids, buffer, isolate } = bufferFor(5)
     const broken = new Set(ids.slice(1, 3))
     const { states } = watchStates(({ deviceId }) => (broken.has(deviceId) ? fail() : undefined))
-    await flushUsage(states, buffer)
+    await flushUsage({ states, isolate })
     expect(await Promise.all(ids.map(countedBy))).toEqual([1, 0, 0, 1, 1])
     // Meanwhile more comes.
     for (const id of ids) {
@@ -127,27 +128,27 @@ describe('the flush of usage', () => {
         at: Date.now(),
       })
     }
-    await flushUsage(states, buffer)
+    await flushUsage({ states, isolate })
     expect(await Promise.all(ids.map(countedBy))).toEqual([3, 0, 0, 3, 3])
-    await flushUsage(env.DEVICE_STATE, buffer)
-    await flushUsage(env.DEVICE_STATE, buffer)
+    await flushUsage({ states: env.DEVICE_STATE, isolate })
+    await flushUsage({ states: env.DEVICE_STATE, isolate })
     expect(await Promise.all(ids.map(countedBy))).toEqual([3, 3, 3, 3, 3])
   })
 
   it('waits 5 s for an object that hangs, and keeps its counts for the next', async () => {
-    const { ids, buffer } = bufferFor(1)
+    const { ids, isolate } = bufferFor(1)
     const wait = scheduler.wait.bind(scheduler)
     const waited: number[] = []
     vi.spyOn(scheduler, 'wait').mockImplementation(async (ms) => {
       waited.push(ms)
       await wait(0)
     })
-    const flushed = flushUsage(watchStates(hang).states, buffer)
+    const flushed = flushUsage({ states: watchStates(hang).states, isolate })
     const hung = wait(2000).then(() => 'hung')
     expect(await Promise.race([flushed, hung])).toBeUndefined()
     expect(waited).toEqual([OBJECT_TIMEOUT_MS])
     vi.restoreAllMocks()
-    await flushUsage(env.DEVICE_STATE, buffer)
+    await flushUsage({ states: env.DEVICE_STATE, isolate })
     expect(await Promise.all(ids.map(countedBy))).toEqual([1])
   })
 

@@ -121,7 +121,7 @@ describe('GET /v1/devices/{id}/usage', () => {
     const { user, device } = await makePlainDevice()
     const path = `/v1/devices/${device.id}/usage${query}`
     const answer = await call('GET', path, { token: user.token })
-    expectProblem(answer, 400, 'invalid-request', [pointer])
+    expectProblem(answer, 400, 'invalid_request', [pointer])
   })
 
   it('is a 404 of another’s device, and the object is not asked', async () => {
@@ -130,7 +130,7 @@ describe('GET /v1/devices/{id}/usage', () => {
     const { env: watched, calls } = watchStates()
     for (const id of [device.id, 'dev_00000000000000000000000000']) {
       const answer = await call('GET', `/v1/devices/${id}/usage`, { token, env: watched })
-      expectProblem(answer, 404, 'not-found')
+      expectProblem(answer, 404, 'not_found')
     }
     expect(calls).toEqual([])
   })

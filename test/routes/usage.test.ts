@@ -1,12 +1,11 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { newId } from '../../src/crypto/ids.ts'
-import { isolateState } from '../../src/isolate/state.ts'
 import { flushUsage } from '../../src/services/verify/count-usage.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
 import { makeUser, type TestDevice } from '../support/fixtures.ts'
-import { type Isolate, makeIsolate } from '../support/isolates.ts'
+import { contextAt, type Isolate, makeIsolate } from '../support/isolates.ts'
 import {
   atOnce,
   fail,
@@ -54,7 +53,7 @@ async function verifyAllWays(isolate: Isolate, device: TestDevice) {
 describe('usage', () => {
   const KINDS: readonly (readonly [string, WireLimits])[] = [
     ['an unlimited key', {}],
-    ['a rate-limited key', { rate_limit: { limit: 12, window_seconds: 3600 } }],
+    ['a rate_limited key', { rate_limit: { limit: 12, window_seconds: 3600 } }],
     ['a key with a quota', { quota: { limit: 20, period: 'month' } }],
     [
       'a key with both',
@@ -98,7 +97,7 @@ describe('usage', () => {
     await verify({ api_key: `${device.secret.slice(0, -2)}xx` })
     await call('GET', '/v1/device', { token: device.secret })
     await call('POST', '/device/check-in', { body: { api_key: device.secret } })
-    await flushUsage(env.DEVICE_STATE, isolateState.usage)
+    await flushUsage(contextAt())
     expect(await totalsOf(user, device)).toEqual({ allowed: 3, insufficient_scope: 1 })
     expect(await totalsOf(user, verifier)).toEqual({ allowed: 3 })
   })
@@ -110,7 +109,7 @@ describe('usage', () => {
       valid: false,
       code: 'not_found',
     })
-    await flushUsage(env.DEVICE_STATE, isolateState.usage)
+    await flushUsage(contextAt())
     expect(await usageOf(user, device)).toEqual([])
   })
 
@@ -150,7 +149,8 @@ describe('usage', () => {
     expect(await totalsOf(user, plain)).toEqual(expected.plain)
     expect(await totalsOf(user, limited)).toEqual(expected.limited)
     // Limits hold whatever is counted.
-    expect((await isolate.verify(limited.secret)).meter?.quota?.remaining).toBe(6)
+    const verified = await isolate.verify(limited.secret)
+    expect(verified).toMatchObject({ meter: { quota: { remaining: 6 } } })
   })
 })
 

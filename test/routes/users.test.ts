@@ -44,7 +44,7 @@ describe('POST /v1/users', () => {
   it('cannot be asked for a role', async () => {
     const body = { username: freshName(), password: PASSWORD, role: 'admin' }
     const answer = await call('POST', '/v1/users', { body })
-    expectProblem(answer, 400, 'invalid-request', ['/role'])
+    expectProblem(answer, 400, 'invalid_request', ['/role'])
   })
 
   it.each([
@@ -54,7 +54,7 @@ describe('POST /v1/users', () => {
   ])('409 for a username that is taken: %s', async (_label, variant) => {
     const username = freshName()
     expect((await register(username)).status).toBe(201)
-    expectProblem(await register(variant(username)), 409, 'username-taken')
+    expectProblem(await register(variant(username)), 409, 'username_taken')
     expect(await countRows('users', 'lower(username) = ?', username)).toBe(1)
   })
 
@@ -62,7 +62,7 @@ describe('POST /v1/users', () => {
     const tail = freshName()
     const first = await register(`\u00e9${tail}`)
     expect(first.body).toMatchObject({ username: `\u00e9${tail}` })
-    expectProblem(await register(`e\u0301${tail}`), 409, 'username-taken')
+    expectProblem(await register(`e\u0301${tail}`), 409, 'username_taken')
   })
 
   it('403 when registration is closed, and hashes nothing', async () => {
@@ -72,7 +72,7 @@ describe('POST /v1/users', () => {
       body: { username, password: PASSWORD },
       env: closed,
     })
-    expectProblem(answer, 403, 'registration-closed')
+    expectProblem(answer, 403, 'registration_closed')
     expect(await countRows('users', 'username = ?', username)).toBe(0)
   })
 
@@ -92,7 +92,7 @@ describe('POST /v1/users', () => {
     [{ username: 'abc', password: PASSWORD, e_mail: 'a@b', 'a/b~c': 1 }, ['/e_mail', '/a~1b~0c']],
     [['abc', PASSWORD], ['']],
   ])('400 for %j', async (body, pointers) => {
-    expectProblem(await call('POST', '/v1/users', { body }), 400, 'invalid-request', pointers)
+    expectProblem(await call('POST', '/v1/users', { body }), 400, 'invalid_request', pointers)
   })
 
   it.each(['12345678', '🔑'.repeat(128), ' spaces are kept '])(
@@ -160,7 +160,7 @@ describe('PATCH /v1/me', () => {
     const refresh = { refresh_token: pick(second.body, 'refresh_token') }
     const refreshed = await call('POST', '/v1/sessions/refresh', { body: refresh })
     expectProblem(refreshed, 401, 'revoked')
-    expectProblem(await signIn(PASSWORD), 401, 'invalid-credentials')
+    expectProblem(await signIn(PASSWORD), 401, 'invalid_credentials')
     expect((await signIn(next)).status).toBe(201)
     const actions = (await auditOf(user.id)).map(({ action }) => action)
     expect(actions).toEqual(['session.created', 'user.password_changed', 'session.created'])
@@ -175,7 +175,7 @@ describe('PATCH /v1/me', () => {
     const before = await rowsOf('select * from users where id = ?', user.id)
     const body = { current_password: `${PASSWORD}!`, password: next }
     const answer = await call('PATCH', '/v1/me', { token: user.token, body })
-    expectProblem(answer, 403, 'wrong-password')
+    expectProblem(answer, 403, 'wrong_password')
     expect(await rowsOf('select * from users where id = ?', user.id)).toEqual(before)
     const token = pick(other.body, 'access_token')
     expect((await call('GET', '/v1/me', { token })).status).toBe(200)
@@ -190,7 +190,7 @@ describe('PATCH /v1/me', () => {
   ])('400 for %j', async (body, pointers) => {
     const { token } = await makeUser()
     const answer = await call('PATCH', '/v1/me', { token, body })
-    expectProblem(answer, 400, 'invalid-request', pointers)
+    expectProblem(answer, 400, 'invalid_request', pointers)
   })
 
   it('of 5 at once from one password, one wins', async () => {

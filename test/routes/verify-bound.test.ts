@@ -2,11 +2,10 @@ import { env } from 'cloudflare:workers'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { verifyKey } from '../../src/services/verify/verify-key.ts'
 import { KeyCache } from '../../src/isolate/key-cache.ts'
-import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
 import { withFailingDatabase } from '../support/environments.ts'
 import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
-import { type Isolate, makeIsolate } from '../support/isolates.ts'
+import { contextAt, type Isolate, makeIsolate } from '../support/isolates.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { execute } from '../support/rows.ts'
 
@@ -96,13 +95,10 @@ describe.each(KEY_KINDS)('a change of %s made here', (_, limits) => {
       expect((await call('GET', '/v1/device', { token: device.secret })).status).toBe(200)
       await change()
       const later = name === 'shortening the expiry' ? 6000 : 0
-      const world = {
-        database: env.DB,
-        states: env.DEVICE_STATE,
-        settings: loadSettings(env),
-        now: Date.now() + later,
-      }
-      const verified = await verifyKey(world, { presented: device.secret, ...asked })
+      const verified = await verifyKey(contextAt(Date.now() + later), {
+        presented: device.secret,
+        ...asked,
+      })
       expect(verified).toMatchObject({ valid: false, denial })
     },
   )

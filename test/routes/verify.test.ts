@@ -109,7 +109,7 @@ describe.each(KEY_KINDS)('POST /v1/keys/verify by and about %s', (_, limits) => 
     const { verify: fromPlainUser } = await setUp(limits, { scopes: ['keys:verify-all'] })
     expect(await fromPlainUser({ api_key: device.secret })).toMatchObject({
       status: 403,
-      body: { code: 'insufficient-scope' },
+      body: { code: 'insufficient_scope' },
     })
   })
 
@@ -117,7 +117,7 @@ describe.each(KEY_KINDS)('POST /v1/keys/verify by and about %s', (_, limits) => 
     for (const scopes of [[], ['*'], ['keys'], ['telemetry:*']]) {
       const { device, verify } = await setUp(limits, { scopes })
       const answer = await verify({ api_key: device.secret })
-      expect(answer).toMatchObject({ status: 403, body: { code: 'insufficient-scope' } })
+      expect(answer).toMatchObject({ status: 403, body: { code: 'insufficient_scope' } })
       expect(answer.headers.get('www-authenticate')).toBe(
         'Bearer realm="latchkey", error="insufficient_scope", scope="keys:verify"',
       )

@@ -1,8 +1,7 @@
-import { env } from 'cloudflare:workers'
 import { redeemClaim } from '../../src/services/claims/redeem-claim.ts'
-import { loadSettings } from '../../src/settings.ts'
 import { type Answer, call, type CallOptions, pick } from './client.ts'
 import type { TestUser } from './fixtures.ts'
+import { contextAt } from './isolates.ts'
 
 const FORM_TYPE = { 'Content-Type': 'application/x-www-form-urlencoded' }
 
@@ -53,6 +52,6 @@ export async function answerClaim(
 
 /** The device polls, past the token endpoint. */
 export async function poll(asker: Asker, now = Date.now()) {
-  const source = { database: env.DB, now, ip: '192.0.2.7', requestId: 'a-request-id' }
-  return await redeemClaim(source, asker, loadSettings(env))
+  const ctx = { ...contextAt(now), ip: '192.0.2.7', requestId: 'a-request-id' }
+  return await redeemClaim(ctx, asker)
 }

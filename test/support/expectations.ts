@@ -33,7 +33,7 @@ export function expectProblem(
 
 /** RFC 6750 §3.1: an `error` only where a token was presented. */
 function challengeOf(code: string): RegExp {
-  return code === 'missing-credential' || code === 'invalid-credentials'
+  return code === 'missing_credential' || code === 'invalid_credentials'
     ? /^Bearer realm="latchkey"$/
     : /^Bearer realm="latchkey", error="invalid_token", error_description="[^"]+"$/
 }

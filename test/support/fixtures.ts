@@ -49,7 +49,10 @@ export async function makeUser(role: 'user' | 'admin' = 'user'): Promise<TestUse
       expiresAt: now + SESSION_IDLE_MS,
     }),
   ])
-  const token = await signAccessToken(id, sessionId, loadSettings(env), now)
+  const token = await signAccessToken(
+    { settings: loadSettings(env), now },
+    { userId: id, sessionId },
+  )
   return { id, username, sessionId, token }
 }
 

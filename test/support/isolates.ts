@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers'
-import { type IsolateState, makeIsolateState } from '../../src/isolate/state.ts'
+import { IsolateState, thisIsolate } from '../../src/isolate/state.ts'
 import type { KeyCache } from '../../src/isolate/key-cache.ts'
+import type { VerifyContext } from '../../src/services/context.ts'
 import {
   type Verification,
   verifyKey,
@@ -8,6 +9,12 @@ import {
 } from '../../src/services/verify/verify-key.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { countStatements } from './counting.ts'
+
+/** Where a service looks, as a request of this isolate's would have it. */
+export function contextAt(now = Date.now(), given: Partial<VerifyContext> = {}): VerifyContext {
+  const { DB: database, DEVICE_STATE: states } = env
+  return { database, states, settings: loadSettings(env), isolate: thisIsolate, now, ...given }
+}
 
 /** One isolate's worth of state over the tests' D1, with a clock of the test's own. */
 export type Isolate = {
@@ -22,28 +29,29 @@ export type Isolate = {
   /** Milliseconds. */
   now: number
   verify: (presented: string, request?: Partial<VerifyRequest>) => Promise<Verification>
-  /** `valid`, or the denial. */
+  /** `valid`, the denial, or `throttled`. */
   codeOf: (presented: string, request?: Partial<VerifyRequest>) => Promise<string>
 }
 
 export function makeIsolate(now: number, settings = loadSettings(env)): Isolate {
   const { database, statements } = countStatements(env.DB)
-  const state = makeIsolateState()
+  const state = new IsolateState()
   const isolate: Isolate = {
     state,
-    cache: state.cache,
+    cache: state.keys,
     statements,
     database,
     states: env.DEVICE_STATE,
     now,
     verify: async (presented, request = {}) => {
       const { database, now, states } = isolate
-      const world = { database, states, settings, now, isolate: state }
-      return await verifyKey(world, { presented, ...request })
+      const ctx = { database, states, settings, now, isolate: state }
+      return await verifyKey(ctx, { presented, ...request })
     },
     codeOf: async (presented, request) => {
       const verified = await isolate.verify(presented, request)
-      return verified.valid ? 'valid' : verified.denial
+      if (verified.valid) return 'valid'
+      return verified.kind === 'denied' ? verified.denial : verified.kind
     },
   }
   return isolate

@@ -161,7 +161,7 @@ export function fieldsOf({ headers }: Answer) {
 /** A 429 of the contract: the problem, how the limit stands, when to come back. */
 export function expectOverLimit(
   answer: Answer,
-  code: 'rate-limited' | 'quota-exceeded',
+  code: 'rate_limited' | 'quota_exceeded',
   standing: { limit: number; remaining: number; reset_at: string | null },
   retryAfter: number,
 ): void {

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { env } from 'cloudflare:workers'
-import { type KeyRing, signToken, type SigningKey } from '../../src/crypto/jwt.ts'
+import { type KeyRing, signToken, type TokenType, type SigningKey } from '../../src/crypto/jwt.ts'
 import { makeSecret } from '../../src/crypto/secrets.ts'
 import { loadSettings } from '../../src/settings.ts'
 
@@ -15,13 +15,19 @@ export function claimsOf(token: string): Claims {
   return { ...claims }
 }
 
+/** What a token says that it is. */
+function typeOf(token: string): TokenType {
+  const header = Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()
+  return header.includes('at+jwt') ? 'at+jwt' : 'JWT'
+}
+
 /** The token's claims with changes, well signed. A change to undefined leaves the claim out. */
 export async function resigned(
   token: string,
   changes: Claims,
   ring: KeyRing = settings.signingKeys,
 ): Promise<string> {
-  return await signToken({ ...claimsOf(token), ...changes }, ring)
+  return await signToken({ ...claimsOf(token), ...changes }, ring, typeOf(token))
 }
 
 /** Signed by a key that is not ours, under the name of one that is, or of none. */

@@ -16,7 +16,9 @@ export type UsageItem = {
 
 /** An access token of this very moment: tests move the clock further than a token lives. */
 export async function freshToken(user: TestUser): Promise<string> {
-  return await signAccessToken(user.id, user.sessionId, loadSettings(env), Date.now())
+  const { id: userId, sessionId } = user
+  const ctx = { settings: loadSettings(env), now: Date.now() }
+  return await signAccessToken(ctx, { userId, sessionId })
 }
 
 /** What the usage route says. */
@@ -46,7 +48,7 @@ export async function totalsOf(user: TestUser, device: TestDevice, query = '') {
 
 /** Hands on what the isolate has counted. */
 export async function flush(isolate: Isolate): Promise<void> {
-  await flushUsage(env.DEVICE_STATE, isolate.state.usage)
+  await flushUsage({ states: env.DEVICE_STATE, isolate: isolate.state })
 }
 
 /** Hands one use on to the object of a device: counted at a time, by the clock of an isolate. */

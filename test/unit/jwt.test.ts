@@ -69,7 +69,7 @@ beforeAll(async () => {
 })
 
 const verify = async (token: string, now = NOW) =>
-  await verifyToken(token, { ring, issuer: ISSUER, audiences: [AUDIENCE] }, now)
+  await verifyToken(token, { ring, issuer: ISSUER, audiences: [AUDIENCE], types: ['JWT'] }, now)
 
 /** The outcome for a token that the first key truly signed. */
 const verifySigned = async (header: Json, claims: Json, now = NOW) =>
@@ -80,7 +80,7 @@ const verifySigned = async (header: Json, claims: Json, now = NOW) =>
 
 describe('signToken', () => {
   it('signs with the first key of the ring, which it names', async () => {
-    const token = await signToken({ ...CLAIMS, sid: 'sess_1' }, ring)
+    const token = await signToken({ ...CLAIMS, sid: 'sess_1' }, ring, 'JWT')
     const [header, payload, ...more] = token.split('.')
     expect(unpart(header)).toEqual(HEADER)
     expect(unpart(payload)).toEqual({ ...CLAIMS, sid: 'sess_1' })
@@ -90,8 +90,8 @@ describe('signToken', () => {
   })
 
   it('makes nothing that another ring verifies', async () => {
-    expect(await verify(await signToken(CLAIMS, [stranger.jwk]))).toEqual(INVALID)
-    expect(await verify(await signToken(CLAIMS, [second.jwk]))).toMatchObject({ ok: true })
+    expect(await verify(await signToken(CLAIMS, [stranger.jwk], 'JWT'))).toEqual(INVALID)
+    expect(await verify(await signToken(CLAIMS, [second.jwk], 'JWT'))).toMatchObject({ ok: true })
   })
 })
 

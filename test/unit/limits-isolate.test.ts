@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { MeterDecision } from '../../src/domain/meter.ts'
 import type { UsageCount } from '../../src/domain/usage-count.ts'
-import { Refusals } from '../../src/isolate/refused-meters.ts'
+import { RefusedMeters } from '../../src/isolate/refused-meters.ts'
 import { FLUSH_DEVICES_MAX, UsageBuffer } from '../../src/isolate/usage-buffer.ts'
 
 const NOW = Date.UTC(2026, 6, 14, 12)
@@ -24,7 +24,7 @@ const counted = (keyId: string, outcome: UsageCount['outcome'] = 'allowed'): Usa
 
 describe('a refusal in memory', () => {
   it('stands until its time, and not at it, for costs as large or larger', () => {
-    const refusals = new Refusals()
+    const refusals = new RefusedMeters()
     refusals.remember('meter', { cost: 3, until: NOW + 1000, decision })
     expect(refusals.find('meter', 3, NOW)?.refusedBy).toBe('rate_limited')
     expect(refusals.find('meter', 1000, NOW + 999)?.refusedBy).toBe('rate_limited')
@@ -37,7 +37,7 @@ describe('a refusal in memory', () => {
   })
 
   it('gives way to the next one', () => {
-    const refusals = new Refusals()
+    const refusals = new RefusedMeters()
     refusals.remember('meter', { cost: 3, until: NOW + 1000, decision })
     refusals.remember('meter', { cost: 1, until: NOW + 500, decision })
     expect(refusals.find('meter', 1, NOW + 499)).toBeDefined()
@@ -45,7 +45,7 @@ describe('a refusal in memory', () => {
   })
 
   it('is one of at most 10,000: the oldest goes first', () => {
-    const refusals = new Refusals()
+    const refusals = new RefusedMeters()
     const refusal = { cost: 1, until: NOW + 1000, decision }
     for (let meter = 0; meter < 10_000; meter += 1) refusals.remember(`meter ${meter}`, refusal)
     refusals.remember('meter 0', refusal)

@@ -2,7 +2,8 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { limitedNetwork } from '../../src/domain/network.ts'
 import { normalizeName, normalizeUsername, usernameKey } from '../../src/domain/names.ts'
-import { cursor, cursorAfter, jsonObject } from '../../src/schemas/page.ts'
+import { jsonObject } from '../../src/schemas/names.ts'
+import { cursor, cursorAfter } from '../../src/schemas/page.ts'
 
 /** What no name may hold, whatever stands around it: one code point each. */
 const FORBIDDEN = Array.from(

@@ -1,23 +1,33 @@
+import type { Actor, AuditContext, VerifyContext } from '../../services/context.ts'
 import { clientIp } from '../client.ts'
 import type { AppContext } from '../env.ts'
-import type { Change } from '../../services/changes/record-audit.ts'
+import type { UserEnv } from './require-user.ts'
 
-/**
- * Who changes something through this request, in the services' words; and the request gets its log
- * line. The user is the signed-in one, or null where a route has none yet.
- */
-export function changeOf(c: AppContext, userId: string | null): Change {
-  return changeBy(c, { type: 'user', id: userId })
+/** A request in the services' words: where they look, and when. */
+export function verifyContextOf(c: AppContext): VerifyContext {
+  const { DB: database, DEVICE_STATE: states } = c.env
+  const { settings, isolate, now } = c.var
+  return { database, states, settings, isolate, now }
 }
 
-/** The same for whoever else changes something. */
-export function changeBy(c: AppContext, actor: Change['actor']): Change {
+/** What a service needs to change something for the user who has signed in. */
+export function userContextOf(c: AppContext & { readonly var: UserEnv['Variables'] }) {
+  const { id: userId, sessionId } = c.var.user
+  return auditContextOf(c, { type: 'user', userId, sessionId })
+}
+
+/** What a service needs to change something for somebody who has no session yet. */
+export function visitorContextOf(c: AppContext) {
+  return auditContextOf(c, { type: 'visitor', userId: null })
+}
+
+/** What a service needs to change something, for the audit as well; the request is logged. */
+export function auditContextOf<By extends Actor>(c: AppContext, actor: By): AuditContext<By> {
   c.var.log.subject = 'change'
   return {
-    database: c.env.DB,
-    now: c.var.now,
+    ...verifyContextOf(c),
     actor,
-    ip: clientIp(c) ?? null,
+    ip: clientIp(c),
     requestId: c.var.requestId,
   }
 }

@@ -1,66 +1,85 @@
 import type { MeterDecision } from '../../domain/meter.ts'
-import { type Credential, type Verification, verifyKey } from '../../services/verify/verify-key.ts'
+import { err, ok, type Result } from '../../domain/result.ts'
+import type { Credential, Denied, Throttled, Verified } from '../../services/verify/verify-key.ts'
 import type { AppContext } from '../env.ts'
-import { type Form, oauthError, readClientCredentials } from '../form.ts'
-import { noteDenial, retryAfter } from '../problem.ts'
-import { callerOf, worldOf } from './require-device.ts'
+import type { Form } from '../form.ts'
+import { retryAfter } from '../limit-headers.ts'
+import { noteDenial } from '../log.ts'
+import { oauthError } from '../oauth-error.ts'
+import { LIMIT_WINDOW_SECONDS } from '../problem.ts'
+import { readClientCredentials } from './client-credentials.ts'
+import { verifyPresented } from './verify-presented.ts'
 
 /** A device that has authenticated as an OAuth client, with its secret. */
 export type Client = {
-  readonly policy: Extract<Verification, { valid: true }>['policy']
+  readonly policy: Verified['policy']
   readonly credential: Extract<Credential, { kind: 'secret' }>
 }
 
 /**
  * Authenticates an OAuth client (RFC 6749 §2.3.1): its id is its device's, its secret the device's.
- * D1 itself is asked. Whatever is wrong with the client, the answer is `invalid_client`.
- * @param cost what a limited client is charged: nothing, unless it authenticates to ask about others
+ * D1 itself is asked. Whatever is wrong with the client, the answer is `invalid_client`; only a
+ * client that may not ask about others, and wants to, is told so.
+ * @param asked `asVerifier` of one that asks about others, which is charged for that
  */
 export async function authenticateClient(
   c: AppContext,
   form: Form,
-  cost = 0,
-): Promise<Client | Response> {
+  asked: { readonly asVerifier?: boolean } = {},
+): Promise<Result<Client, Response | 'insufficient_scope'>> {
   const presented = readClientCredentials(c.req.raw.headers, form)
   if (!presented.ok && presented.reason === 'several') {
-    return oauthError(c, 400, 'invalid_request', 'more than one client authentication')
+    return err(oauthError(c, 400, 'invalid_request', 'more than one client authentication'))
   }
-  if (!presented.ok) return invalidClient(c)
+  if (!presented.ok) return err(invalidClient(c))
 
   const { id, secret } = presented.value
-  const request = { presented: secret, cost, fresh: true, caller: callerOf(c) }
-  const verified = await verifyKey(worldOf(c), request)
-  c.var.log.deviceId = verified.policy?.device.id
-  c.var.log.keyId = verified.policy?.key.id
-  if (!verified.valid) {
-    noteDenial(c, verified.denial)
-    const isLimit = verified.denial === 'rate_limited' || verified.denial === 'quota_exceeded'
-    return isLimit ? tooMany(c, verified.meter) : invalidClient(c)
-  }
+  const cost = asked.asVerifier === true ? 1 : 0
+  const verified = await verifyPresented(c, secret, { ...asked, cost, fresh: true })
+  if (!verified.valid) return err(refusalOf(c, verified))
   const { policy, credential } = verified
   const isItsOwn = credential.kind === 'secret' && policy.device.id === id
-  return isItsOwn ? { policy, credential } : invalidClient(c)
+  return isItsOwn ? ok({ policy, credential }) : err(invalidClient(c))
+}
+
+function refusalOf(c: AppContext, refusal: Denied | Throttled): Response | 'insufficient_scope' {
+  if (refusal.kind === 'throttled') return tooMany(c, null)
+  const { denial, meter } = refusal
+  noteDenial(c, denial)
+  if (denial === 'insufficient_scope') return denial
+  return meter === null ? invalidClient(c) : tooMany(c, meter)
 }
 
 /**
- * Which client speaks, where one without a secret may, too (RFC 8628 §3.1, §3.4): the one that
- * authenticates, beside whose Basic header its client_id is no second credential; else whoever it
- * says.
+ * Reads the client id on endpoints that also accept public clients (RFC 8628 §3.1, §3.4). If the
+ * request authenticates, the id is the authenticated device's; a matching `client_id` field is
+ * allowed. Otherwise it is the unverified `client_id` field.
  */
 export async function readClientId(
   c: AppContext,
   form: Form,
-): Promise<Response | string | undefined> {
+): Promise<Result<string | undefined, Response>> {
   const isSilent = c.req.header('authorization') === undefined && !form.has('client_secret')
-  if (isSilent) return form.get('client_id')
-  const client = await authenticateClient(c, form)
-  return client instanceof Response ? client : client.policy.device.id
+  if (isSilent) return ok(form.get('client_id'))
+  const client = await requireClient(c, form)
+  return client.ok ? ok(client.value.policy.device.id) : client
 }
 
-/** Answers a caller who is over a limit of its own, or presents too many unknown secrets. */
+/** Authenticates a client that asks nothing about others. */
+export async function requireClient(c: AppContext, form: Form): Promise<Result<Client, Response>> {
+  const client = await authenticateClient(c, form)
+  if (client.ok) return client
+  return err(client.reason === 'insufficient_scope' ? invalidClient(c) : client.reason)
+}
+
+/**
+ * Answers a caller that is over a limit of its own, or presents too many unknown secrets.
+ * @param meter null: the latter
+ */
 export function tooMany(c: AppContext, meter: MeterDecision | null): Response {
-  const wait = { 'Retry-After': retryAfter(meter, Date.now()) }
-  return oauthError(c, 429, 'slow_down', 'too many requests', wait)
+  if (meter === null) c.var.log.subject = 'made-up'
+  const wait = meter === null ? String(LIMIT_WINDOW_SECONDS) : retryAfter(meter, c.var.now)
+  return oauthError(c, 429, 'slow_down', 'too many requests', { 'Retry-After': wait })
 }
 
 function invalidClient(c: AppContext): Response {

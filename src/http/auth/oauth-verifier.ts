@@ -1,46 +1,57 @@
+import { err, ok, type Result } from '../../domain/result.ts'
 import { VERIFY_OWN, verifierReach } from '../../domain/scopes.ts'
-import { readDeviceCredential } from './credential.ts'
+import type { Verified } from '../../services/verify/verify-key.ts'
 import type { AppContext } from '../env.ts'
-import { type Form, oauthError } from '../form.ts'
-import { noteDenial } from '../problem.ts'
-import { authenticateClient, type Client, tooMany } from './oauth-client.ts'
-import { verifyPresented } from './require-device.ts'
+import type { Form } from '../form.ts'
+import { noteDenial } from '../log.ts'
+import { oauthError } from '../oauth-error.ts'
+import { readDeviceCredential } from './credential.ts'
+import { authenticateClient, tooMany } from './oauth-client.ts'
+import { verifyPresented } from './verify-presented.ts'
 
-/** Who may ask about others: as in POST /v1/keys/verify, by a key, a token or as a client. */
+/** A verifier of OAuth's kind: whose devices exist for it; undefined: everyone's do. */
+export type OAuthVerifier = { readonly ownerId: string | undefined }
+
+/**
+ * Authenticates a caller that asks about others, as POST /v1/keys/verify does: by a key, by a
+ * token, or as a client.
+ */
 export async function authenticateVerifier(
   c: AppContext,
   form: Form,
-): Promise<Response | { readonly ownerId: string | undefined }> {
-  const policy = await verifierPolicy(c, form)
-  if (policy instanceof Response) return policy
-  const reach = verifierReach(policy.key.scopes, policy.owner.role)
-  if (reach === undefined) return insufficientScope(c)
-  return { ownerId: reach === 'own' ? policy.owner.id : undefined }
+): Promise<Result<OAuthVerifier, Response>> {
+  const isClient = form.has('client_secret') || /^basic /i.test(c.req.header('authorization') ?? '')
+  const authenticated = isClient
+    ? await authenticateClient(c, form, { asVerifier: true })
+    : await authenticateBearer(c)
+  if (!authenticated.ok) {
+    const { reason } = authenticated
+    return err(reason === 'insufficient_scope' ? insufficientScope(c) : reason)
+  }
+  const { key, owner } = authenticated.value.policy
+  return ok({ ownerId: verifierReach(key.scopes, owner.role) === 'all' ? undefined : owner.id })
 }
 
-async function verifierPolicy(c: AppContext, form: Form): Promise<Response | Client['policy']> {
-  const isClient = form.has('client_secret') || /^basic /i.test(c.req.header('authorization') ?? '')
-  if (isClient) {
-    const client = await authenticateClient(c, form, 1)
-    return client instanceof Response ? client : client.policy
-  }
+async function authenticateBearer(
+  c: AppContext,
+): Promise<Result<Pick<Verified, 'policy'>, Response | 'insufficient_scope'>> {
   const presented = readDeviceCredential(c.req.raw.headers)
   if (!presented.ok) {
     if (presented.reason === 'several') {
-      return oauthError(c, 400, 'invalid_request', 'more than one credential')
+      return err(oauthError(c, 400, 'invalid_request', 'more than one credential'))
     }
-    return noVerifier(c, presented.reason === 'missing' ? '' : ', error="invalid_token"')
+    return err(noVerifier(c, presented.reason === 'missing' ? '' : INVALID_TOKEN))
   }
   const verified = await verifyPresented(c, presented.value, { asVerifier: true })
-  if (verified.valid) return verified.policy
+  if (verified.valid) return ok(verified)
+  if (verified.kind === 'throttled') return err(tooMany(c, null))
   const { denial, meter } = verified
   noteDenial(c, denial)
-  if (denial === 'insufficient_scope') return insufficientScope(c)
-  if (denial !== 'rate_limited' && denial !== 'quota_exceeded') {
-    return noVerifier(c, ', error="invalid_token"')
-  }
-  return tooMany(c, meter)
+  if (denial === 'insufficient_scope') return err(denial)
+  return err(meter === null ? noVerifier(c, INVALID_TOKEN) : tooMany(c, meter))
 }
+
+const INVALID_TOKEN = ', error="invalid_token"'
 
 /** @param fault RFC 6750 §3.1: nothing where no token was presented */
 function noVerifier(c: AppContext, fault: string): Response {

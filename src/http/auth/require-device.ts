@@ -2,19 +2,11 @@ import type { HonoRequest } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import type { MeterPolicy } from '../../domain/meter.ts'
 import { isLiteralScope, VERIFY_OWN } from '../../domain/scopes.ts'
-import type { Caller } from '../../services/verify/throttle-unknown.ts'
-import {
-  type Verification,
-  verifyKey,
-  type VerifyRequest,
-  type VerifyWorld,
-} from '../../services/verify/verify-key.ts'
-import { clientIp } from '../client.ts'
-import { readDeviceCredential } from './credential.ts'
-import type { AppContext, AppEnv } from '../env.ts'
-import { denied, overLimit, refusedCredential } from '../problem.ts'
-import { rateLimitHeaders } from '../limit-headers.ts'
+import type { AppEnv } from '../env.ts'
 import { isJson } from '../validate.ts'
+import { readDeviceCredential } from './credential.ts'
+import { refusedCredential } from './refuse.ts'
+import { refused, verifyPresented } from './verify-presented.ts'
 
 export type CallingDevice = { readonly id: string; readonly name: string }
 
@@ -42,14 +34,13 @@ export type RequireDeviceOptions = {
 }
 
 /**
- * Lets in devices that present a good secret. Put it before any route of your own:
- *
+ * Lets in devices that present a good secret or device token. A made-up secret is refused without
+ * I/O; a genuine one is found in memory, or with one read.
+ * @throws TypeError when a scope is malformed, or ends in `*`
+ * @example
  *     app.post('/telemetry', requireDevice({ scopes: ['telemetry:write'] }), (c) =>
  *       c.json({ hello: c.var.device.name }),
  *     )
- *
- * A made-up secret is refused without I/O; a genuine one is found in memory, or with one read.
- * @throws TypeError when a scope is none that can be asked for
  */
 export function requireDevice(options: RequireDeviceOptions = {}) {
   const { scopes = [], asVerifier = false, body: takesBody = false } = options
@@ -69,52 +60,6 @@ export function requireDevice(options: RequireDeviceOptions = {}) {
     c.set('owner', owner)
     return await next()
   })
-}
-
-/** Answers a "no" to this request's own caller. */
-export function refused(
-  c: AppContext,
-  { denial, meter }: Extract<Verification, { valid: false }>,
-  scopes: readonly string[] = [],
-): Response {
-  if (meter === null || meter.refusedBy === null) return denied(c, denial, scopes)
-  return overLimit(c, meter.refusedBy, meter)
-}
-
-/**
- * Verifies what this request's own caller presents. Notes for the log whose it is, and puts on the
- * response how its limits stand.
- * @param ownerId only this owner's devices exist; not given: everyone's do
- */
-export async function verifyPresented(
-  c: AppContext,
-  presented: string,
-  asked: Pick<VerifyRequest, 'scopes' | 'asVerifier' | 'ownerId'> = {},
-): Promise<Verification> {
-  const verified = await verifyKey(worldOf(c), { presented, ...asked, caller: callerOf(c) })
-  c.var.log.deviceId = verified.policy?.device.id
-  c.var.log.keyId = verified.policy?.key.id
-  if (verified.policy !== null && verified.meter !== null) {
-    Object.assign(
-      c.var.headers,
-      rateLimitHeaders(verified.policy.key.limits, verified.meter, Date.now()),
-    )
-  }
-  return verified
-}
-
-/** The time is this very moment's: the request may have begun long ago, with a body that trickled. */
-export function worldOf(c: AppContext): VerifyWorld {
-  const { DB: database, DEVICE_STATE: states } = c.env
-  return { database, states, settings: c.var.settings, now: Date.now() }
-}
-
-export function callerOf(c: AppContext): Caller {
-  return {
-    ip: clientIp(c) ?? null,
-    requestId: c.var.requestId,
-    limiter: c.env.UNKNOWN_SECRET_LIMITER,
-  }
 }
 
 /** Hono keeps the parsed body, so the route can still read it. What is not JSON holds no field. */

@@ -1,8 +1,9 @@
 import { createMiddleware } from 'hono/factory'
 import { verifyAccessToken, type SignedInUser } from '../../services/sessions/access-token.ts'
-import { readAuthorization } from './credential.ts'
 import type { AppEnv } from '../env.ts'
-import { denied, problem, refusedCredential } from '../problem.ts'
+import { verifyContextOf } from './audit-context.ts'
+import { readAuthorization } from './credential.ts'
+import { denied, refusedCredential } from './refuse.ts'
 
 export type UserEnv = AppEnv & { Variables: { user: SignedInUser } }
 
@@ -16,13 +17,11 @@ export function requireUser(options: RequireUserOptions = {}) {
   const schemes = (options.schemes ?? ['Bearer']).map((scheme) => scheme.toLowerCase())
   return createMiddleware<UserEnv>(async function requireUser(c, next) {
     const header = c.req.header('authorization')
-    if (header === undefined) return problem(c, 'missing-credential')
+    if (header === undefined) return refusedCredential(c, 'missing')
     const presented = readAuthorization(header, schemes)
     if (!presented.ok) return refusedCredential(c, presented.reason)
 
-    // Not the request's own time: it may have begun long ago, with a body that trickled.
-    const now = Date.now()
-    const verified = await verifyAccessToken(c.env.DB, presented.value, c.var.settings, now)
+    const verified = await verifyAccessToken(verifyContextOf(c), presented.value)
     if (!verified.ok) return denied(c, verified.reason)
     c.set('user', verified.value)
     c.var.log.userId = verified.value.id

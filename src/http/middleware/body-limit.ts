@@ -1,17 +1,62 @@
-import type { Context } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
-import { type AppEnv, factory } from '../env.ts'
+import { err, ok, type Result } from '../../domain/result.ts'
+import { factory } from '../env.ts'
 import { problem } from '../problem.ts'
 
 export const BODY_MAX_BYTES = 64 * 1024
+export const BODY_DEADLINE_MS = 10_000
 
-const bound = bodyLimit({
-  maxSize: BODY_MAX_BYTES,
-  onError: (c: Context<AppEnv>) => problem(c, 'body-too-large'),
+/**
+ * Reads the whole body before anything looks at a credential or a clock: only then does the request
+ * get its time. Otherwise a client that was thrown out while it sent its body would still act. GET
+ * and HEAD bodies are never read.
+ */
+export const bodyLimit = factory.createMiddleware(async function bodyLimit(c, next) {
+  const { method, raw } = c.req
+  if (raw.body !== null && method !== 'GET' && method !== 'HEAD') {
+    if (Number(raw.headers.get('content-length')) > BODY_MAX_BYTES) {
+      return problem(c, 'body_too_large')
+    }
+    const body = await readWhole(raw.body)
+    if (!body.ok) return problem(c, body.reason)
+    c.req.raw = new Request(raw, { method, body: body.value })
+  }
+  c.set('now', Date.now())
+  return await next()
 })
 
-/** Refuses a body over 64 KiB. GET and HEAD bodies are never read, and hono throws on chunked ones. */
-export const bodyBound = factory.createMiddleware(async function bodyBound(c, next) {
-  if (c.req.method === 'GET' || c.req.method === 'HEAD') return await next()
-  return await bound(c, next)
-})
+/** The bytes of a stream, if they come in time and are not too many. */
+async function readWhole(
+  stream: ReadableStream<Uint8Array>,
+): Promise<Result<Uint8Array, 'body_too_large' | 'request_timeout'>> {
+  const reader = stream.getReader()
+  const patience = new AbortController()
+  const deadline = untilLate(patience.signal)
+  try {
+    const bytes = new Uint8Array(BODY_MAX_BYTES)
+    let length = 0
+    for (;;) {
+      const read = await Promise.race([reader.read(), deadline])
+      if (read === 'late') return await giveUp(reader, 'request_timeout')
+      if (read.done) return ok(bytes.subarray(0, length))
+      if (length + read.value.length > bytes.length) return await giveUp(reader, 'body_too_large')
+      bytes.set(read.value, length)
+      length += read.value.length
+    }
+  } finally {
+    patience.abort()
+  }
+}
+
+async function untilLate(signal: AbortSignal): Promise<'late'> {
+  await scheduler.wait(BODY_DEADLINE_MS, { signal })
+  return 'late'
+}
+
+/** Stops reading. A read that is under way then rejects, which concerns nobody any more. */
+async function giveUp<Reason>(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  reason: Reason,
+): Promise<Result<never, Reason>> {
+  await reader.cancel().catch(() => undefined)
+  return err(reason)
+}

@@ -1,6 +1,7 @@
 import { and, desc, eq } from 'drizzle-orm'
 import { openDatabase } from '../../db/client.ts'
 import { auditEvents } from '../../db/schema.ts'
+import type { VerifyContext } from '../context.ts'
 import { isBefore, type Position } from '../../db/keyset.ts'
 
 /** One entry of the record: who did what to what, when and from where. Times are milliseconds. */
@@ -19,14 +20,14 @@ export type AuditEvent = {
 
 /** A page of what happened to what is the user's, newest first. */
 export async function listAuditEvents(
-  database: D1Database,
-  userId: string,
+  { database }: VerifyContext,
   query: {
+    readonly userId: string
     readonly limit: number
     readonly after?: Position | undefined
   },
 ): Promise<{ events: AuditEvent[]; hasMore: boolean }> {
-  const { limit, after } = query
+  const { userId, limit, after } = query
   const rows = await openDatabase(database)
     .select()
     .from(auditEvents)

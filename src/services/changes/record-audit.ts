@@ -1,17 +1,8 @@
-import { is, SQL, sql } from 'drizzle-orm'
-import { newId } from '../../crypto/ids.ts'
+import { eq, is, SQL, sql } from 'drizzle-orm'
 import type { Database } from '../../db/client.ts'
+import { insertWhere } from '../../db/insert-where.ts'
 import { auditEvents } from '../../db/schema.ts'
-
-/** Who changes something, when and from where: what an audit row says beside the change itself. */
-export type Change = {
-  readonly database: D1Database
-  /** Milliseconds. */
-  readonly now: number
-  readonly actor: { readonly type: 'user' | 'device' | 'system'; readonly id: string | null }
-  readonly ip: string | null
-  readonly requestId: string | null
-}
+import type { Actor, AuditContext } from '../context.ts'
 
 export type AuditAction =
   | 'user.created'
@@ -43,22 +34,48 @@ export type AuditEntry = {
   readonly after?: Record<string, unknown> | SQL
 }
 
-/**
- * The statement that records a change, for the change's own batch. It records only where `happens`
- * holds: the change's own predicate if it stands before the change, a witness if it stands after.
- */
+/** The statement that records a change under this id, where `happens` holds. */
 export function recordAudit(
   db: Database,
-  change: Change,
+  ctx: Pick<AuditContext, 'now' | 'actor' | 'ip' | 'requestId'>,
+  id: string,
   entry: AuditEntry,
-  happens: SQL = sql`true`,
+  happens: SQL | undefined,
 ) {
-  const { now, actor, ip, requestId } = change
-  return db.insert(auditEvents).select(
-    sql`select ${newId('evt')}, ${now}, ${entry.userId}, ${entry.action}, ${actor.type},
-      ${actor.id}, ${entry.deviceId ?? null}, ${entry.keyId ?? null}, ${ip}, ${requestId},
-      ${jsonOf(entry.before)}, ${jsonOf(entry.after)} where ${happens}`,
+  const { before, after, ...what } = entry
+  const { now: at, ip, requestId } = ctx
+  return insertWhere(
+    db,
+    auditEvents,
+    {
+      id,
+      at,
+      ...actorColumns(ctx.actor),
+      ip,
+      requestId,
+      ...what,
+      before: jsonOf(before),
+      after: jsonOf(after),
+    },
+    happens,
   )
+}
+
+/** Whether the event is on record: the witness of a change that is recorded first. */
+export function isRecorded(id: string): SQL {
+  return sql`exists (select 1 from ${auditEvents} where ${eq(auditEvents.id, id)})`
+}
+
+function actorColumns(actor: Actor) {
+  switch (actor.type) {
+    case 'user':
+    case 'visitor':
+      return { actorType: 'user', actorId: actor.userId } as const
+    case 'device':
+      return { actorType: 'device', actorId: actor.deviceId } as const
+    case 'system':
+      return { actorType: 'system', actorId: actor.job } as const
+  }
 }
 
 function jsonOf(fields: AuditEntry['before']): SQL | string | null {

@@ -1,23 +1,26 @@
 import { and, eq, gt, isNotNull, isNull, type SQL, sql } from 'drizzle-orm'
 import { hashDeviceCode } from '../../crypto/claim-codes.ts'
 import { newId } from '../../crypto/ids.ts'
-import { openDatabase, type Database } from '../../db/client.ts'
+import { batch } from '../../db/batch.ts'
+import { type Database, openDatabase } from '../../db/client.ts'
 import { violatedUniqueColumn } from '../../db/errors.ts'
 import { deviceClaims, devices, users } from '../../db/schema.ts'
 import { type PollRefusal, refusalOfPoll, SLOW_DOWN_SECONDS } from '../../domain/claim-poll.ts'
 import { withSuffix } from '../../domain/names.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
-import type { Settings } from '../../settings.ts'
-import { type Change, recordAudit } from '../changes/record-audit.ts'
+import { commit } from '../changes/commit.ts'
+import { openChange } from '../changes/open-change.ts'
+import type { AuditContext } from '../context.ts'
+import { insertDevice } from '../devices/create-device.ts'
 import { ownDevice } from '../devices/find-devices.ts'
-import { limitsOf, parseScopes } from '../keys/key-row.ts'
-import { type KeyInput, policyOf, prepareKey } from '../keys/create-key.ts'
+import { auditFieldsOf, insertKey, prepareKey } from '../keys/create-key.ts'
+import { type KeyInput, limitsOf, parseScopes } from '../keys/key-row.ts'
 
 /** Names that are tried before a taken one becomes a failure. */
 const NAMES_MAX = 4
 
-/** When and from where a device polls: who acts is the device that the poll makes. */
-export type Poll = Omit<Change, 'actor'>
+/** When and from where a device polls: the actor is the device that the poll makes. */
+export type PollContext = Omit<AuditContext, 'actor'>
 
 export type RedeemedClaim = {
   /** Known here and in the answer, and nowhere else. */
@@ -36,15 +39,14 @@ type ApprovedClaim = ClaimRow & { readonly approvedBy: string }
  * refused without I/O. Of any number of polls at once, at most one makes a key.
  */
 export async function redeemClaim(
-  poll: Poll,
-  presented: { readonly deviceCode: string; readonly clientId: string },
-  settings: Settings,
+  ctx: PollContext,
+  input: { readonly deviceCode: string; readonly clientId: string },
 ): Promise<Result<RedeemedClaim, PollRefusal>> {
-  const hash = await hashDeviceCode(presented.deviceCode, settings.checkSecrets)
+  const hash = await hashDeviceCode(input.deviceCode, ctx.settings.checkSecrets)
   if (hash === undefined) return err('invalid_grant')
-  const claim = await notePoll(openDatabase(poll.database), hash, presented.clientId, poll.now)
+  const claim = await notePoll(openDatabase(ctx.database), hash, input.clientId, ctx.now)
   if (claim === undefined) return err('invalid_grant')
-  const refusal = refusalOfPoll(claim, poll.now)
+  const refusal = refusalOfPoll(claim, ctx.now)
   if (refusal !== undefined) return err(refusal)
 
   const { approvedBy } = claim
@@ -52,7 +54,7 @@ export async function redeemClaim(
   const approved = { ...claim, approvedBy }
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await spend(poll, approved, settings, attempt > 1)
+      return await spend(ctx, approved, attempt > 1)
     } catch (thrown) {
       const isNameTaken = violatedUniqueColumn(thrown) === 'devices.user_id'
       if (!isNameTaken || attempt === NAMES_MAX) throw thrown
@@ -62,7 +64,7 @@ export async function redeemClaim(
 
 /**
  * Reads a claim and notes that it was polled, in one transaction: of two polls at once, one sees
- * the other's time. Who comes early waits longer from then on (RFC 8628 §3.5).
+ * the other's time. A device that polls early waits longer from then on (RFC 8628 §3.5).
  */
 async function notePoll(
   db: Database,
@@ -73,86 +75,81 @@ async function notePoll(
   const { intervalSeconds, lastPolledAt } = deviceClaims
   const own = and(eq(deviceClaims.deviceCodeHash, hash), eq(deviceClaims.clientId, clientId))
   const isEarly = sql`${now} < ${lastPolledAt} + ${intervalSeconds} * 1000`
-  const [[claim]] = await db.batch([
-    db.select().from(deviceClaims).where(own),
-    db
+  const { found } = await batch(db, {
+    found: db.select().from(deviceClaims).where(own),
+    noted: db
       .update(deviceClaims)
       .set({
         intervalSeconds: sql`${intervalSeconds} + iif(${isEarly}, ${SLOW_DOWN_SECONDS}, 0)`,
         lastPolledAt: now,
       })
       .where(and(own, isNull(deviceClaims.decidedAt), gt(deviceClaims.expiresAt, now))),
-  ])
-  return claim
+  })
+  return found[0]
 }
 
 /**
- * Spends an approved claim: one guarded UPDATE, whose new key id is the witness of all that makes
- * the device, the key and the secret. It misses if another poll was first, or if the approver or
- * the named device has gone.
+ * Spends an approved claim. It misses if another poll was first, or if the approver or the named
+ * device has gone.
  */
 async function spend(
-  poll: Poll,
+  ctx: PollContext,
   claim: ApprovedClaim,
-  settings: Settings,
   isNameTaken: boolean,
 ): Promise<Result<RedeemedClaim, 'invalid_grant'>> {
-  const { now } = poll
-  const db = openDatabase(poll.database)
-  const deviceId = claim.targetDeviceId ?? newId('dev')
-  const owner = { userId: claim.approvedBy, deviceId }
-  const isSpentOn = (keyId: string) =>
-    sql`exists (select 1 from ${deviceClaims} where ${spentOn(claim, keyId)})`
-  const { key, secret, statements } = await prepareKey(
-    db,
-    now,
-    owner,
-    keyInputOf(claim),
-    settings,
-    isSpentOn,
-  )
+  const { now } = ctx
+  const { approvedBy: userId, targetDeviceId } = claim
+  const deviceId = targetDeviceId ?? newId('dev')
+  const made = await prepareKey(ctx, deviceId, keyInputOf(claim))
+  const { key, secret } = made
   const wanted = claim.approvedName ?? claim.clientId
   const name = isNameTaken ? withSuffix(wanted, `-${deviceId.slice(-4)}`) : wanted
-  const isNew = claim.targetDeviceId === null
-  const change = { ...poll, actor: { type: 'device', id: deviceId } } as const
-  const entry = isNew
-    ? ({ action: 'device.created', after: { name, metadata: {}, key: policyOf(key) } } as const)
-    : ({ action: 'key.created', after: policyOf(key) } as const)
-  const after = { ...entry.after, claim_id: claim.id }
-  const [spent] = await db.batch([
-    db
-      .update(deviceClaims)
-      .set({ redeemedAt: now, keyId: key.id })
-      .where(isSpendable(claim, now))
-      .returning({ id: deviceClaims.id }),
-    db.insert(devices).select(
-      sql`select ${deviceId}, ${users.id}, ${name}, '{}', ${now}, ${now}, null, null
-          from ${users} join ${deviceClaims} on ${deviceClaims.approvedBy} = ${users.id}
-          where ${and(spentOn(claim, key.id), isNull(deviceClaims.targetDeviceId))}`,
+  const policy = auditFieldsOf(key)
+  const after = targetDeviceId === null ? { name, metadata: {}, key: policy } : policy
+  const change = openChange(
+    { ...ctx, actor: { type: 'device', deviceId } },
+    {
+      action: targetDeviceId === null ? 'device.created' : 'key.created',
+      userId,
+      deviceId,
+      keyId: key.id,
+      after: { ...after, claim_id: claim.id },
+    },
+    isSpendable(claim, now),
+  )
+  const device = { createdAt: now, updatedAt: now, disabledAt: null, lastUsedAt: null }
+  const { happened } = await commit(change, {
+    spent: change.update(
+      deviceClaims,
+      { redeemedAt: now, keyId: key.id },
+      eq(deviceClaims.id, claim.id),
     ),
-    ...statements,
-    recordAudit(db, change, { ...entry, ...owner, keyId: key.id, after }, isSpentOn(key.id)),
-  ])
-  if (spent.length === 0) return err('invalid_grant')
-  return ok({ secret, deviceId, keyId: key.id, scopes: key.scopes })
-}
-
-function spentOn(claim: ClaimRow, keyId: string): SQL | undefined {
-  return and(eq(deviceClaims.id, claim.id), eq(deviceClaims.keyId, keyId))
+    ...(targetDeviceId === null
+      ? { device: insertDevice(change, userId, { ...device, id: deviceId, name, metadata: {} }) }
+      : {}),
+    ...insertKey(change, made),
+  })
+  if (!happened) return err('invalid_grant')
+  return ok({ secret: secret.secret, deviceId, keyId: key.id, scopes: key.scopes })
 }
 
 function isSpendable({ id, approvedBy, targetDeviceId }: ApprovedClaim, now: number) {
-  return and(
+  const unspent = and(
     eq(deviceClaims.id, id),
     isNotNull(deviceClaims.approvedBy),
     isNull(deviceClaims.redeemedAt),
     gt(deviceClaims.expiresAt, now),
+  )
+  return and(
+    sql`exists (select 1 from ${deviceClaims} where ${unspent})`,
     sql`exists (select 1 from ${users}
       where ${users.id} = ${approvedBy} and ${users.disabledAt} is null)`,
-    targetDeviceId === null
-      ? undefined
-      : sql`exists (select 1 from ${devices} where ${ownDevice(approvedBy, targetDeviceId)})`,
+    targetDeviceId === null ? undefined : isOwnDevice(approvedBy, targetDeviceId),
   )
+}
+
+function isOwnDevice(userId: string, deviceId: string): SQL {
+  return sql`exists (select 1 from ${devices} where ${ownDevice({ userId, deviceId })})`
 }
 
 function keyInputOf(claim: ClaimRow): KeyInput {

@@ -1,16 +1,19 @@
-import { type DeviceStates, reached } from '../device-object.ts'
+import type { VerifyContext } from '../context.ts'
+import { reached } from '../device-object.ts'
 
 /**
  * Keeps a device's report in its own object: no D1 write.
  * @throws Unavailable when the object does not answer
  */
 export async function checkIn(
-  states: DeviceStates,
-  deviceId: string,
-  report: Readonly<Record<string, unknown>> | undefined,
+  { states }: VerifyContext,
+  input: {
+    readonly deviceId: string
+    readonly report?: Readonly<Record<string, unknown>> | undefined
+  },
 ): Promise<{ receivedAt: number }> {
-  const text = report === undefined ? null : JSON.stringify(report)
-  return await reached(states.getByName(deviceId).checkIn(text))
+  const text = input.report === undefined ? null : JSON.stringify(input.report)
+  return await reached(states.getByName(input.deviceId).checkIn(text))
 }
 
 /**
@@ -18,7 +21,7 @@ export async function checkIn(
  * @throws Unavailable when the object does not answer
  */
 export async function lastCheckIn(
-  states: DeviceStates,
+  { states }: VerifyContext,
   deviceId: string,
 ): Promise<{ seenAt: number; report: unknown } | undefined> {
   const last = await reached(states.getByName(deviceId).lastCheckIn())

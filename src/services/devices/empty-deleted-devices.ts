@@ -1,7 +1,7 @@
 import { asc, inArray, lt, type SQL, sql } from 'drizzle-orm'
 import { openDatabase } from '../../db/client.ts'
 import { purges } from '../../db/schema.ts'
-import type { DeviceStates } from '../device-object.ts'
+import type { VerifyContext } from '../context.ts'
 import { withTimeout } from '../with-timeout.ts'
 
 /** How many objects one run empties: the rest waits for the next. */
@@ -15,13 +15,14 @@ const OBJECT_TIMEOUT_MS = 5000
  * them from a stale snapshot, which would bring them back to life. One that fails is tried again.
  * @returns how many were emptied
  */
-export async function emptyDeletedDevices(
-  database: D1Database,
-  states: DeviceStates,
-  staleMs: number,
-  now: number,
-): Promise<number> {
+export async function emptyDeletedDevices({
+  database,
+  states,
+  settings,
+  now,
+}: VerifyContext): Promise<number> {
   const db = openDatabase(database)
+  const staleMs = settings.keyStaleSeconds * 1000
   const due = await db
     .select({ deviceId: purges.deviceId })
     .from(purges)

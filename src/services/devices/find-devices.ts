@@ -1,7 +1,9 @@
 import { and, asc, eq, isNotNull, isNull, type SQL, sql } from 'drizzle-orm'
 import { openDatabase } from '../../db/client.ts'
-import { devices } from '../../db/schema.ts'
 import { isAfter, type Position } from '../../db/keyset.ts'
+import { devices } from '../../db/schema.ts'
+import { err, ok, type Result } from '../../domain/result.ts'
+import type { VerifyContext } from '../context.ts'
 
 export type Device = {
   readonly id: string
@@ -26,16 +28,16 @@ export const deviceColumns = {
 
 /** A page of the user's devices, oldest first, and whether more follow. */
 export async function listDevices(
-  database: D1Database,
-  userId: string,
+  { database }: VerifyContext,
   query: {
+    readonly userId: string
     readonly limit: number
     readonly after?: Position | undefined
     readonly search?: string | undefined
     readonly status?: 'enabled' | 'disabled' | undefined
   },
 ): Promise<{ devices: Device[]; hasMore: boolean }> {
-  const { limit, after, search, status } = query
+  const { userId, limit, after, search, status } = query
   const rows = await openDatabase(database)
     .select(deviceColumns)
     .from(devices)
@@ -55,19 +57,21 @@ export async function listDevices(
 }
 
 export async function findDevice(
-  database: D1Database,
-  userId: string,
-  deviceId: string,
-): Promise<Device | undefined> {
+  { database }: VerifyContext,
+  path: DevicePath,
+): Promise<Result<Device, 'not_found'>> {
   const [row] = await openDatabase(database)
     .select(deviceColumns)
     .from(devices)
-    .where(ownDevice(userId, deviceId))
-  return row === undefined ? undefined : toDevice(row)
+    .where(ownDevice(path))
+  return row === undefined ? err('not_found') : ok(toDevice(row))
 }
 
+/** Which device of which user: both must fit. */
+export type DevicePath = { readonly userId: string; readonly deviceId: string }
+
 /** The owner is part of every predicate: another's device is one that is not there. */
-export function ownDevice(userId: string, deviceId: string): SQL | undefined {
+export function ownDevice({ userId, deviceId }: DevicePath): SQL | undefined {
   return and(eq(devices.id, deviceId), eq(devices.userId, userId))
 }
 

@@ -1,9 +1,12 @@
 import { and, asc, eq, gt, inArray, isNotNull, isNull, lte, or, type SQL, sql } from 'drizzle-orm'
+import { batch } from '../../db/batch.ts'
 import { openDatabase, type Database } from '../../db/client.ts'
+import { isAfter, type Position } from '../../db/keyset.ts'
 import { apiKeys, devices, keySecrets } from '../../db/schema.ts'
 import type { MeterPolicy } from '../../domain/meter.ts'
+import { err, ok, type Result } from '../../domain/result.ts'
+import type { VerifyContext } from '../context.ts'
 import { limitsOf, parseScopes } from './key-row.ts'
-import { isAfter, type Position } from '../../db/keyset.ts'
 
 /** A key as its owner sees it. Times are milliseconds. */
 export type Key = {
@@ -52,26 +55,25 @@ function isOwnedBy(userId: string): SQL {
     where ${devices.id} = ${apiKeys.deviceId} and ${devices.userId} = ${userId})`
 }
 
-/** A page of a device's keys, oldest first; of no device of the user's: undefined. */
+/** A page of a device's keys, oldest first. */
 export async function listKeys(
-  database: D1Database,
-  userId: string,
-  deviceId: string,
+  { database, now }: VerifyContext,
   query: {
+    readonly userId: string
+    readonly deviceId: string
     readonly limit: number
     readonly after?: Position | undefined
     readonly status?: KeyStatus | undefined
   },
-  now: number,
-): Promise<{ keys: Key[]; hasMore: boolean } | undefined> {
+): Promise<Result<{ keys: Key[]; hasMore: boolean }, 'not_found'>> {
   const db = openDatabase(database)
-  const { limit, after, status } = query
-  const [device, rows] = await db.batch([
-    db
+  const { userId, deviceId, limit, after, status } = query
+  const { device, rows } = await batch(db, {
+    device: db
       .select({ id: devices.id })
       .from(devices)
       .where(and(eq(devices.id, deviceId), eq(devices.userId, userId))),
-    db
+    rows: db
       .select()
       .from(apiKeys)
       .where(
@@ -84,36 +86,36 @@ export async function listKeys(
       )
       .orderBy(asc(apiKeys.createdAt), asc(apiKeys.id))
       .limit(limit + 1),
-  ])
-  if (device.length === 0) return undefined
+  })
+  if (device.length === 0) return err('not_found')
   const page = rows.slice(0, limit)
-  return { keys: await withSecrets(db, page, now), hasMore: rows.length > limit }
+  return ok({ keys: await withSecrets(db, page, now), hasMore: rows.length > limit })
 }
 
 export async function findKey(
-  database: D1Database,
+  { database, now }: VerifyContext,
   path: KeyPath,
-  now: number,
-): Promise<Key | undefined> {
+): Promise<Result<Key, 'not_found'>> {
   const db = openDatabase(database)
-  const [rows, secrets] = await db.batch([...selectKey(db, path, now)])
-  return keyOf(rows, secrets)
+  return keyOf(await batch(db, selectKey(db, path, now)))
 }
 
-/** The statements that read one key, for a batch, whose last two results `keyOf` takes. */
+/** The statements that read one key, for a batch, whose results `keyOf` takes. */
 export function selectKey(db: Database, path: KeyPath, now: number) {
-  return [
-    db.select().from(apiKeys).where(ownKey(path)),
-    selectSecrets(db, sql`(${path.keyId})`, now),
-  ] as const
+  return {
+    keyRows: db.select().from(apiKeys).where(ownKey(path)),
+    secretRows: selectSecrets(db, sql`(${path.keyId})`, now),
+  }
 }
 
-export function keyOf(
-  rows: readonly (typeof apiKeys.$inferSelect)[],
-  secrets: readonly SecretRow[],
-): Key | undefined {
-  const [row] = rows
-  return row === undefined ? undefined : toKey(row, secrets)
+export function keyOf({
+  keyRows: [row],
+  secretRows,
+}: {
+  readonly keyRows: readonly (typeof apiKeys.$inferSelect)[]
+  readonly secretRows: readonly SecretRow[]
+}): Result<Key, 'not_found'> {
+  return row === undefined ? err('not_found') : ok(toKey(row, secretRows))
 }
 
 async function withSecrets(

@@ -1,5 +1,7 @@
 import type { apiKeys } from '../../db/schema.ts'
 import type { MeterPolicy } from '../../domain/meter.ts'
+import type { Quota } from '../../domain/quota.ts'
+import type { RateLimit } from '../../domain/rate-limit.ts'
 
 /** The columns of `api_keys` that hold a key's limits. */
 export type LimitColumns = Pick<
@@ -43,4 +45,29 @@ export function limitColumns(limits: {
       ? {}
       : { quotaLimit: quota?.limit ?? null, quotaPeriod: quota?.period ?? null }),
   }
+}
+
+/** The audit's words for limits, and the wire's. */
+export function limitFields({
+  rateLimit,
+  quota,
+}: {
+  readonly rateLimit?: MeterPolicy['rateLimit'] | undefined
+  readonly quota?: MeterPolicy['quota'] | undefined
+}) {
+  return {
+    rate_limit: rateLimit && { limit: rateLimit.limit, window_seconds: rateLimit.windowSeconds },
+    quota,
+  }
+}
+
+/** What a caller may set of a key. An absent field is left as it is, or gets its default. */
+export type KeyInput = {
+  readonly name?: string | undefined
+  readonly scopes?: readonly string[] | undefined
+  /** Milliseconds; null: none. */
+  readonly expiresAt?: number | null | undefined
+  /** Null: none. */
+  readonly rateLimit?: RateLimit | null | undefined
+  readonly quota?: Quota | null | undefined
 }

@@ -1,11 +1,11 @@
-import { and, eq, gt, isNull, ne, or, sql } from 'drizzle-orm'
+import { and, eq, gt, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import { makeSecret, type NewSecret } from '../../crypto/secrets.ts'
-import { openDatabase } from '../../db/client.ts'
 import { apiKeys, keySecrets, revocations } from '../../db/schema.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
-import type { Settings } from '../../settings.ts'
-import { recordAudit, type Change } from '../changes/record-audit.ts'
-import { evictingAfter } from '../changes/evict-after.ts'
+import { commitThenEvict } from '../changes/commit.ts'
+import { type Change, openChange } from '../changes/open-change.ts'
+import type { AuditContext } from '../context.ts'
+import { secretRow } from './create-key.ts'
 import {
   isLiveSecret,
   type Key,
@@ -16,31 +16,36 @@ import {
   statusOf,
 } from './find-keys.ts'
 
+export type RotationRefusal = 'not_found' | 'key_revoked' | 'key_expired' | 'overlap_running'
+
 /**
  * Gives a key a new secret. The old one lives on for the overlap, but never beyond its own end or
- * the key's; an overlap of 0 ends all others at once.
+ * the key's; an overlap of 0 ends all others at once. However many rotate at once, at most two
+ * secrets live: each rotation with an overlap demands that fewer than two do.
  */
 export async function rotateKey(
-  change: Change,
-  path: KeyPath,
-  overlapSeconds: number,
-  settings: Settings,
-): Promise<
-  Result<
-    { key: Key; secret: string },
-    'not_found' | 'key_revoked' | 'key_expired' | 'overlap_running'
-  >
-> {
+  ctx: AuditContext,
+  input: { readonly path: KeyPath; readonly overlapSeconds: number },
+): Promise<Result<{ key: Key; secret: string }, RotationRefusal>> {
+  const { path, overlapSeconds } = input
+  const { settings, now } = ctx
   const made = await makeSecret(settings.keyPrefix, settings.checkSecrets)
-  const { deviceTokenSeconds: tokenSeconds } = settings
-  const { isMinted, key } = await evictingAfter(
-    path.keyId,
-    async () => await replaceSecret(change, path, { overlapSeconds, tokenSeconds }, made),
-    (outcome) => outcome.isMinted,
+  const after = { hint: made.hint, overlap_seconds: overlapSeconds }
+  const change = openChange(
+    ctx,
+    { action: 'key.rotated', ...path, after },
+    mayRotate(path, overlapSeconds, now),
   )
-  if (key === undefined) return err('not_found')
-  if (isMinted) return ok({ key, secret: made.secret })
-  switch (statusOf(key, change.now)) {
+  const committed = await commitThenEvict(change, path.keyId, {
+    minted: change.insert(keySecrets, secretRow(path.keyId, made, now)),
+    ...endOthers(change, path.keyId, made, overlapSeconds),
+    // The key is read in the same batch: after the commit nothing may keep the secret back.
+    ...selectKey(change.db, path, now),
+  })
+  const key = keyOf(committed)
+  if (!key.ok) return key
+  if (committed.happened) return ok({ key: key.value, secret: made.secret })
+  switch (statusOf(key.value, now)) {
     case 'revoked':
       return err('key_revoked')
     case 'expired':
@@ -51,62 +56,42 @@ export async function rotateKey(
   }
 }
 
-type Overlap = { readonly overlapSeconds: number; readonly tokenSeconds: number }
-
-/**
- * However many rotate at once, at most two secrets live: the insert is guarded by "fewer than two
- * live", and all that follows by the new hash as witness.
- */
-async function replaceSecret(
-  change: Change,
-  path: KeyPath,
-  { overlapSeconds, tokenSeconds }: Overlap,
-  { hash, hint, checkId }: NewSecret,
-): Promise<{ readonly isMinted: boolean; readonly key: Key | undefined }> {
-  const { now } = change
-  const db = openDatabase(change.database)
-  const ofKey = eq(keySecrets.keyId, path.keyId)
-  const mayMint = and(
+function mayRotate(path: KeyPath, overlapSeconds: number, now: number): SQL {
+  const hasRoom = sql`(select count(*) from ${keySecrets}
+    where ${and(eq(keySecrets.keyId, path.keyId), isLiveSecret(now))}) < 2`
+  const rotatable = and(
     ownKey(path),
     isNull(apiKeys.revokedAt),
-    // A new secret of an expired key would be dead on arrival, and the old one gone.
+    // An expired key cannot be rotated: its new secret would be unusable.
     or(isNull(apiKeys.expiresAt), gt(apiKeys.expiresAt, now)),
-    overlapSeconds === 0
-      ? undefined
-      : sql`(select count(*) from ${keySecrets} where ${and(ofKey, isLiveSecret(now))}) < 2`,
+    overlapSeconds === 0 ? undefined : hasRoom,
   )
-  const minted = sql`exists (select 1 from ${keySecrets} where ${keySecrets.hash} = ${hash})`
-  const others = and(ofKey, ne(keySecrets.hash, hash), isLiveSecret(now), minted)
+  return sql`exists (select 1 from ${apiKeys} where ${rotatable})`
+}
+
+/** The statements that end a key's other secrets: now, or when the overlap is over. */
+function endOthers(change: Change, keyId: string, { hash }: NewSecret, overlapSeconds: number) {
+  const { now, settings } = change.ctx
+  const others = and(eq(keySecrets.keyId, keyId), ne(keySecrets.hash, hash), isLiveSecret(now))
   const overlapEnd = now + overlapSeconds * 1000
   const end = sql`min(${overlapEnd}, coalesce((select ${apiKeys.expiresAt} from ${apiKeys}
-    where ${apiKeys.id} = ${path.keyId}), ${overlapEnd}))`
-  // The key is read in the same batch: after the commit nothing may keep the secret from its owner.
-  const [inserted, , , , rows, secrets] = await db.batch([
-    db
-      .insert(keySecrets)
-      .select(
-        sql`select ${hash}, ${apiKeys.id}, null, ${hint}, ${checkId}, 0, ${now}, null, null, null
-          from ${apiKeys} where ${mayMint}`,
-      )
-      .returning({ hash: keySecrets.hash }),
-    // Tokens of a secret that ends before they do end now: their device gets another.
-    db.insert(revocations).select(
-      sql`select null, ${keySecrets.hash}, ${now} from ${keySecrets}
-        where ${and(others, overlapSeconds < tokenSeconds ? undefined : sql`false`)}`,
-    ),
+    where ${apiKeys.id} = ${keyId}), ${overlapEnd}))`
+  // A token must not outlive its secret. If the overlap is shorter than a token, all end now.
+  const tokens = change.insert(
+    revocations,
+    { subject: keySecrets.hash, at: now },
+    {
+      if: overlapSeconds < settings.deviceTokenSeconds ? others : sql`false`,
+      from: keySecrets,
+    },
+  )
+  const secrets =
     overlapSeconds === 0
-      ? db.update(keySecrets).set({ revokedAt: now }).where(others)
-      : db
-          .update(keySecrets)
-          .set({ expiresAt: end })
-          .where(and(others, or(isNull(keySecrets.expiresAt), gt(keySecrets.expiresAt, end)))),
-    recordAudit(
-      db,
-      change,
-      { action: 'key.rotated', ...path, after: { hint, overlap_seconds: overlapSeconds } },
-      minted,
-    ),
-    ...selectKey(db, path, now),
-  ])
-  return { isMinted: inserted.length > 0, key: keyOf(rows, secrets) }
+      ? change.update(keySecrets, { revokedAt: now }, others)
+      : change.update(
+          keySecrets,
+          { expiresAt: end },
+          and(others, or(isNull(keySecrets.expiresAt), gt(keySecrets.expiresAt, end))),
+        )
+  return { tokens, secrets }
 }

@@ -1,10 +1,11 @@
 import { eq } from 'drizzle-orm'
-import { signToken, verifyToken } from '../../crypto/jwt.ts'
+import { type Expected, signToken, verifyToken } from '../../crypto/jwt.ts'
 import { openDatabase } from '../../db/client.ts'
 import { sessions, users } from '../../db/schema.ts'
 import type { Denial } from '../../domain/evaluate-key.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
-import { type Settings, USER_AUDIENCE } from '../../settings.ts'
+import { USER_AUDIENCE } from '../../settings-schema.ts'
+import type { VerifyContext } from '../context.ts'
 
 export const ACCESS_TOKEN_SECONDS = 900
 
@@ -16,12 +17,10 @@ export type SignedInUser = {
   readonly sessionId: string
 }
 
-/** @param now milliseconds */
+/** Signs the token with which a user calls while the session lives. */
 export async function signAccessToken(
-  userId: string,
-  sessionId: string,
-  settings: Settings,
-  now: number,
+  { settings, now }: Pick<VerifyContext, 'settings' | 'now'>,
+  { userId, sessionId }: { readonly userId: string; readonly sessionId: string },
 ): Promise<string> {
   const iat = Math.floor(now / 1000)
   const claims = {
@@ -32,7 +31,7 @@ export async function signAccessToken(
     iat,
     exp: iat + ACCESS_TOKEN_SECONDS,
   }
-  return await signToken(claims, settings.signingKeys)
+  return await signToken(claims, settings.signingKeys, 'JWT')
 }
 
 /**
@@ -40,15 +39,14 @@ export async function signAccessToken(
  * a user and changing a role act at once: the role is the database's, not the token's.
  */
 export async function verifyAccessToken(
-  database: D1Database,
+  { database, settings, now }: VerifyContext,
   token: string,
-  settings: Settings,
-  now: number,
 ): Promise<Result<SignedInUser, Denial>> {
-  const expected = {
+  const expected: Expected = {
     ring: settings.signingKeys,
     issuer: settings.publicUrl,
     audiences: [USER_AUDIENCE],
+    types: ['JWT'],
   }
   const verified = await verifyToken(token, expected, now)
   if (!verified.ok) return err(verified.reason === 'expired' ? 'expired' : 'not_found')

@@ -12,8 +12,7 @@ export type PasswordLimiters = Pick<Env, 'PASSWORD_LIMITER_IP' | 'PASSWORD_LIMIT
  */
 export async function chargePasswordAttempt(
   limiters: PasswordLimiters,
-  ip: string | null,
-  username: string,
+  { ip, username }: { readonly ip: string | null; readonly username: string },
 ): Promise<boolean> {
   const network = limitedNetwork(ip ?? 'none')
   const byIp = await limiters.PASSWORD_LIMITER_IP.limit({ key: network })

@@ -1,17 +1,8 @@
 import type { KeyPolicySnapshot } from '../../domain/evaluate-key.ts'
-import type { MeterDecision, MeterPolicy } from '../../domain/meter.ts'
+import type { MeterDecision } from '../../domain/meter.ts'
 import { Unavailable } from '../../domain/unavailable.ts'
-import type { Refusals } from '../../isolate/refused-meters.ts'
-import type { Settings } from '../../settings.ts'
-import type { DeviceStates } from '../device-object.ts'
+import type { VerifyContext } from '../context.ts'
 import { withTimeout } from '../with-timeout.ts'
-
-export type ChargeWorld = {
-  readonly states: DeviceStates
-  readonly settings: Settings
-  readonly now: number
-  readonly refusals: Refusals
-}
 
 /** A refusal for good is asked about again after this: a changed limit has another name anyway. */
 const REFUSED_FOR_GOOD_MS = 60_000
@@ -23,24 +14,23 @@ export type Charged =
   /** The object did not answer, and LIMITER_FAILURE lets requests through. */
   | { readonly kind: 'unmetered' }
 
-export function isLimited({ rateLimit, quota }: MeterPolicy): boolean {
-  return rateLimit !== null || quota !== null
-}
-
 /**
  * Charges a limited key in its device's object: one call, or none while it is known to be over.
  * @throws Unavailable when the object does not answer in time and LIMITER_FAILURE is `closed`
  */
 export async function chargeKey(
-  world: ChargeWorld,
-  { key, device }: KeyPolicySnapshot,
-  secretHash: string,
-  cost: number,
+  { states, settings, now, isolate }: VerifyContext,
+  input: {
+    readonly policy: KeyPolicySnapshot
+    readonly secretHash: string
+    readonly cost: number
+  },
 ): Promise<Charged> {
-  const { states, settings, now, refusals } = world
+  const { policy, secretHash, cost } = input
+  const { key, device } = policy
   const meter = `${key.id} ${JSON.stringify(key.limits)}`
-  const standing = refusals.find(meter, cost, now)
-  if (standing !== undefined) return { kind: 'refused-here', decision: standing }
+  const known = isolate.refusedMeters.find(meter, cost, now)
+  if (known !== undefined) return { kind: 'refused-here', decision: known }
   const counts = settings.usage !== 'off'
   const request = { keyId: key.id, secretHash, policy: key.limits, cost, counts }
   try {
@@ -51,7 +41,7 @@ export async function chargeKey(
     if (charge.refusedBy !== null) {
       // The object's clock is another: what counts is how long from now.
       const until = now + (charge.retryInMs ?? REFUSED_FOR_GOOD_MS)
-      refusals.remember(meter, { cost, until, decision: charge })
+      isolate.refusedMeters.remember(meter, { cost, until, decision: charge })
     }
     return { kind: 'charged', decision: charge }
   } catch (cause) {

@@ -1,18 +1,31 @@
-import { type DeviceTokenClaims, isTokenShaped } from '../../domain/device-token.ts'
-import { evaluateKey, type KeyPolicySnapshot, type KeySnapshot } from '../../domain/evaluate-key.ts'
-import { coversScopes } from '../../domain/scopes.ts'
-import { type TokenWorld, verifyDeviceToken } from '../keys/issue-device-token.ts'
+import { sha256 } from '../../crypto/digest.ts'
+import { type Expected, verifyToken } from '../../crypto/jwt.ts'
+import {
+  decodeClaims,
+  type DeviceTokenClaims,
+  isTokenShaped,
+  subjectsOfToken,
+} from '../../domain/device-token.ts'
+import {
+  evaluateKey,
+  type KeyPolicySnapshot,
+  type KeyRefusal,
+  type KeySnapshot,
+  type KeyWant,
+} from '../../domain/evaluate-key.ts'
+import { SECOND_MS } from '../../domain/time.ts'
+import type { VerifyContext } from '../context.ts'
 import { findSnapshot } from './find-snapshot.ts'
+import { currentFeed } from './read-feed.ts'
 
-export type TokenRequest = {
+export type TokenRequest = KeyWant & {
   readonly presented: string
-  readonly scopes: readonly string[]
-  readonly fresh: boolean
+  readonly fresh?: boolean
   /** The only audience that counts; undefined: any of this deployment's. */
-  readonly audience: string | undefined
+  readonly audience?: string | undefined
 }
 
-/** What a token of ours comes to before its limits; undefined: it is no token of ours. */
+/** The decision on a token of ours, short of its limits. */
 export type EvaluatedToken =
   | {
       readonly claims: DeviceTokenClaims
@@ -22,67 +35,105 @@ export type EvaluatedToken =
   | {
       readonly claims: DeviceTokenClaims
       readonly policy: KeyPolicySnapshot | null
-      readonly denial: 'revoked' | 'expired' | 'disabled' | 'insufficient_scope'
+      readonly denial: KeyRefusal
     }
 
 /**
- * Decides on a presented device token, short of its limits. No I/O within a poll period, but for a
- * metered one: that is charged as its secret is, so the key's limits are looked up as its are.
+ * Decides on a presented device token, short of its limits; undefined: it is no token of ours. No
+ * I/O within a poll period, but for a metered one: that is charged as its secret is, so the key's
+ * limits are looked up as its are.
+ * @throws Unavailable when the feed can't be read and what is known of it is too old
  */
 export async function evaluateToken(
-  world: TokenWorld,
-  { presented, scopes, fresh, audience }: TokenRequest,
+  ctx: VerifyContext,
+  request: TokenRequest,
 ): Promise<EvaluatedToken | undefined> {
+  const { presented, fresh = false, audience } = request
   if (!isTokenShaped(presented)) return undefined
-  const known = await verifyDeviceToken(presented, world, fresh)
-  if (known === undefined) return undefined
-  const { claims, end } = known
+  const claims = await genuineClaims(ctx, presented)
+  if (claims === undefined) return undefined
   if (audience !== undefined && audience !== claims.audience) return undefined
-  if (end !== null) return { claims, policy: policyOf(claims), denial: end }
-  if (claims.isMetered) return await evaluateMetered(world, claims, scopes, fresh)
-  const policy = policyOf(claims)
-  if (!coversScopes(claims.scopes, scopes)) return { claims, policy, denial: 'insufficient_scope' }
-  return { claims, policy, denial: null }
+  const end = await endOf(ctx, claims, fresh)
+  if (end !== null) return { claims, policy: snapshotOf(claims).policy, denial: end }
+  const snapshot = claims.isMetered ? await findNarrowed(ctx, claims, fresh) : snapshotOf(claims)
+  if (snapshot === undefined) return { claims, policy: null, denial: 'revoked' }
+  const evaluated = evaluateKey(snapshot, request, ctx.now)
+  return evaluated.ok
+    ? { claims, policy: evaluated.value, denial: null }
+    : { claims, policy: snapshot.policy, denial: evaluated.reason }
 }
 
-async function evaluateMetered(
-  { database, settings, now, isolate }: TokenWorld,
-  claims: DeviceTokenClaims,
-  scopes: readonly string[],
-  fresh: boolean,
-): Promise<EvaluatedToken> {
-  const source = { database, settings, now, cache: isolate.cache }
-  const snapshot = await findSnapshot(source, claims.secretHash, fresh)
-  if (snapshot === undefined || snapshot.policy === null) {
-    return { claims, policy: null, denial: 'revoked' }
+/** The signature is checked once an isolate; an unknown `kid` is refused without I/O. */
+async function genuineClaims(
+  { settings, now, isolate }: VerifyContext,
+  token: string,
+): Promise<DeviceTokenClaims | undefined> {
+  const hash = await sha256(token)
+  const known = isolate.tokens.get(hash)
+  if (known !== undefined) return known
+  // Before `at+jwt` they were signed as `JWT`. The last of those has expired one lifetime after an
+  // isolate of this version started.
+  const maySayJwt = now < isolate.startedAt(now) + settings.deviceTokenSeconds * SECOND_MS
+  const expected: Expected = {
+    ring: settings.signingKeys,
+    issuer: settings.publicUrl,
+    audiences: settings.deviceTokenAudiences,
+    types: maySayJwt ? ['at+jwt', 'JWT'] : ['at+jwt'],
+    allowExpired: true,
   }
-  const narrowed = narrow(snapshot, snapshot.policy, claims)
-  const evaluated = evaluateKey(narrowed, scopes, now)
-  if (evaluated.ok) return { claims, policy: evaluated.value, denial: null }
-  return { claims, policy: narrowed.policy, denial: evaluated.reason }
+  const verified = await verifyToken(token, expected, now)
+  const claims = verified.ok ? decodeClaims(verified.value) : verified
+  if (!claims.ok) return undefined
+  isolate.tokens.keep(hash, claims.value)
+  return claims.value
 }
 
-/** The key as the token holds it: with no more scopes than were asked for. */
-function narrow(
-  snapshot: KeySnapshot,
-  policy: KeyPolicySnapshot,
+/** Whether a token has expired, or one of its subjects has ended. */
+async function endOf(
+  ctx: VerifyContext,
   claims: DeviceTokenClaims,
-): KeySnapshot {
-  return { ...snapshot, policy: { ...policy, key: { ...policy.key, scopes: claims.scopes } } }
+  fresh: boolean,
+): Promise<'expired' | 'revoked' | null> {
+  const { settings, now } = ctx
+  // No older than today's setting allows either: the feed forgets by it.
+  const end = Math.min(claims.expiresAt, claims.issuedAt + settings.deviceTokenSeconds)
+  if (now >= end * SECOND_MS) return 'expired'
+  const feed = await currentFeed(ctx, fresh)
+  return feed.hasEnded(subjectsOfToken(claims), claims.feedPosition) ? 'revoked' : null
 }
 
-function policyOf(claims: DeviceTokenClaims): KeyPolicySnapshot {
+/** The key of a metered token, narrowed to the token's scopes and to its end. */
+async function findNarrowed(
+  ctx: VerifyContext,
+  { secretHash, scopes, expiresAt }: DeviceTokenClaims,
+  fresh: boolean,
+): Promise<KeySnapshot | undefined> {
+  const snapshot = await findSnapshot(ctx, secretHash, fresh)
+  if (snapshot === undefined || snapshot.policy === null) return undefined
+  const { policy } = snapshot
+  const end = Math.min(policy.key.expiresAt ?? Infinity, expiresAt * SECOND_MS)
+  return { ...snapshot, policy: { ...policy, key: { ...policy.key, scopes, expiresAt: end } } }
+}
+
+/** What a token claims, in the words in which D1 would say it. */
+function snapshotOf(claims: DeviceTokenClaims): KeySnapshot & { policy: KeyPolicySnapshot } {
+  const key = {
+    id: claims.keyId,
+    name: claims.keyName,
+    scopes: claims.scopes,
+    expiresAt: claims.expiresAt * SECOND_MS,
+    disabledAt: null,
+    revokedAt: null,
+    limits: { rateLimit: null, quota: null },
+  }
   return {
-    key: {
-      id: claims.keyId,
-      name: claims.keyName,
-      scopes: claims.scopes,
-      expiresAt: claims.expiresAt * 1000,
-      disabledAt: null,
-      revokedAt: null,
-      limits: { rateLimit: null, quota: null },
+    secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
+    ownerId: claims.ownerId,
+    policy: {
+      key,
+      device: { id: claims.deviceId, name: claims.deviceName, disabledAt: null },
+      owner: { id: claims.ownerId, role: claims.ownerRole, disabledAt: null },
     },
-    device: { id: claims.deviceId, name: claims.deviceName, disabledAt: null },
-    owner: { id: claims.ownerId, role: claims.ownerRole, disabledAt: null },
+    feedPosition: claims.feedPosition,
   }
 }

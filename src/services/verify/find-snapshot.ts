@@ -1,21 +1,12 @@
 import { waitUntil } from 'cloudflare:workers'
 import type { KeySnapshot } from '../../domain/evaluate-key.ts'
 import { Unavailable } from '../../domain/unavailable.ts'
-import type { CachedKey, KeyCache } from '../../isolate/key-cache.ts'
-import type { Settings } from '../../settings.ts'
+import type { CachedKey } from '../../isolate/key-cache.ts'
+import type { VerifyContext } from '../context.ts'
 import { readKeySnapshot } from './select-snapshot.ts'
-import { noteOutage } from '../../isolate/sampled-log.ts'
 
 /** How long a failing D1 is left alone, key by key, while an older snapshot serves. */
 const RETRY_AFTER_FAILURE_MS = 1000
-
-export type SnapshotSource = {
-  readonly database: D1Database
-  readonly cache: KeyCache
-  readonly settings: Settings
-  /** Milliseconds. */
-  readonly now: number
-}
 
 /**
  * What is known of a secret by its hash: from memory while that is young enough, else from D1.
@@ -23,58 +14,59 @@ export type SnapshotSource = {
  * @throws Unavailable when D1 does not answer and no snapshot is young enough
  */
 export async function findSnapshot(
-  source: SnapshotSource,
+  ctx: VerifyContext,
   hash: string,
   fresh: boolean,
 ): Promise<KeySnapshot | undefined> {
-  if (fresh) return await readThrough(source, hash)
-  const { cache, now, settings } = source
-  const entry = cache.get(hash)
-  if (entry === undefined) return await readThrough(source, hash)
+  if (fresh) return await readThrough(ctx, hash)
+  const { isolate, now, settings } = ctx
+  const entry = isolate.keys.get(hash)
+  if (entry === undefined) return await readThrough(ctx, hash)
 
   const lifetime = settings.keyCacheSeconds * 1000
   const age = now - entry.readAt
-  if (age >= lifetime) return await readOrServeStale(source, hash, entry)
-  if (age >= lifetime / 2 && now >= entry.refreshUntil) refreshAhead(source, hash)
+  if (age >= lifetime) return await readOrServeStale(ctx, hash, entry)
+  if (age >= lifetime / 2 && now >= entry.refreshUntil) refreshAhead(ctx, hash)
   return entry.snapshot
 }
 
 /** A busy key is read again before it is too old, so that no request waits for D1. */
-function refreshAhead(source: SnapshotSource, hash: string): void {
-  source.cache.noteRefresh(hash, source.now + source.settings.d1TimeoutMs)
-  waitUntil(readThrough(source, hash).catch(leaveToNext))
+function refreshAhead(ctx: VerifyContext, hash: string): void {
+  ctx.isolate.keys.noteRefresh(hash, ctx.now + ctx.settings.d1TimeoutMs)
+  waitUntil(readThrough(ctx, hash).catch(leaveToNext))
 }
 
 async function readOrServeStale(
-  source: SnapshotSource,
+  ctx: VerifyContext,
   hash: string,
   entry: CachedKey,
 ): Promise<KeySnapshot | undefined> {
-  const { cache, now, settings } = source
+  const { isolate, now, settings } = ctx
   const maySpeak = now - entry.readAt < settings.keyStaleSeconds * 1000
   const { failedAt } = entry
   if (maySpeak && failedAt !== null && now - failedAt < RETRY_AFTER_FAILURE_MS) {
     return entry.snapshot
   }
   try {
-    return await readThrough(source, hash)
+    return await readThrough(ctx, hash)
   } catch (failure) {
     if (!(failure instanceof Unavailable) || !maySpeak) throw failure
-    cache.noteFailure(hash, now)
-    noteOutage('serving-stale-key', now)
+    isolate.keys.noteFailure(hash, now)
+    isolate.log.note('serving-stale-key', now)
     return entry.snapshot
   }
 }
 
 /** Asks D1, and keeps what it says. What it does not know is forgotten and never kept. */
 async function readThrough(
-  { cache, database, now, settings }: SnapshotSource,
+  { isolate, database, now, settings }: VerifyContext,
   hash: string,
 ): Promise<KeySnapshot | undefined> {
-  const read = cache.startRead()
+  const { keys } = isolate
+  const read = keys.startRead()
   const snapshot = await readKeySnapshot(database, hash, settings.d1TimeoutMs)
-  if (snapshot === undefined) cache.drop(hash)
-  else cache.keep(hash, snapshot, now, read)
+  if (snapshot === undefined) keys.drop(hash)
+  else keys.keep(hash, snapshot, now, read)
   return snapshot
 }
 

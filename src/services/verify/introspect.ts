@@ -1,6 +1,9 @@
-import { verifyKey, type VerifyRequest, type VerifyWorld } from './verify-key.ts'
+import { SECOND_MS } from '../../domain/time.ts'
+import { err, ok, type Result } from '../../domain/result.ts'
+import type { VerifyContext } from '../context.ts'
+import { verifyKey, type VerifyRequest } from './verify-key.ts'
 
-/** What RFC 7662 §2.2 says of a good credential; of any other: that it is not active, and no more. */
+/** RFC 7662 §2.2: all about a good credential; of any other only that it is not active. */
 export type Introspection =
   | { readonly active: false }
   | {
@@ -17,18 +20,17 @@ export type Introspection =
     }
 
 /**
- * Tells whether a secret or device token is good now, as every door decides it, and charges nothing.
- * @returns `throttled` when the caller has presented so many unknown secrets that nobody looked
+ * Tells whether a secret or device token is good now, as every door decides it. It charges nothing.
+ * `throttled`: the caller has presented so many unknown secrets that nobody looked.
  * @throws Unavailable as verifyKey does
  */
 export async function introspect(
-  world: VerifyWorld,
+  ctx: VerifyContext,
   request: Pick<VerifyRequest, 'presented' | 'ownerId' | 'caller'>,
-): Promise<Introspection | 'throttled'> {
-  const verified = await verifyKey(world, { ...request, cost: 0 })
+): Promise<Result<Introspection, 'throttled'>> {
+  const verified = await verifyKey(ctx, { ...request, cost: 0 })
   if (!verified.valid) {
-    const isThrottled = verified.denial === 'rate_limited' && verified.ownerId === null
-    return isThrottled ? 'throttled' : { active: false }
+    return verified.kind === 'throttled' ? err('throttled') : ok({ active: false })
   }
   const { policy, credential } = verified
   const common = {
@@ -37,14 +39,15 @@ export async function introspect(
     scope: policy.key.scopes.join(' '),
     client_id: policy.device.id,
     sub: policy.device.id,
-    iss: world.settings.publicUrl,
+    iss: ctx.settings.publicUrl,
   } as const
   if (credential.kind === 'token') {
     const { audience, issuedAt, expiresAt } = credential.claims
-    return { ...common, aud: audience, iat: issuedAt, exp: expiresAt }
+    return ok({ ...common, aud: audience, iat: issuedAt, exp: expiresAt })
   }
   const ends = [credential.snapshot.secret.expiresAt, policy.key.expiresAt].filter(
     (end) => end !== null,
   )
-  return ends.length === 0 ? common : { ...common, exp: Math.floor(Math.min(...ends) / 1000) }
+  const end = ends.length === 0 ? {} : { exp: Math.floor(Math.min(...ends) / SECOND_MS) }
+  return ok({ ...common, ...end })
 }

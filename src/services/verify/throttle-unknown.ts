@@ -1,5 +1,6 @@
 import { limitedNetwork } from '../../domain/network.ts'
-import { unknownCallers } from '../../isolate/blocked-networks.ts'
+import { MINUTE_MS } from '../../domain/time.ts'
+import type { VerifyContext } from '../context.ts'
 
 /** Who presents a secret: for the limit on unknown ones, and for the audit. */
 export type Caller = {
@@ -9,20 +10,23 @@ export type Caller = {
   readonly limiter: RateLimit
 }
 
-const WINDOW_MS = 60_000
+const BLOCKED_MS = MINUTE_MS
 
 /** Whether this network presented so many unknown secrets that D1 is not asked for more now. */
-export function isCallerBlocked(caller: Caller, now: number): boolean {
-  return unknownCallers.isBlocked(network(caller), now)
+export function isCallerBlocked({ isolate, now }: VerifyContext, caller: Caller): boolean {
+  return isolate.blockedNetworks.isBlocked(networkOf(caller), now)
 }
 
 /** Charges a secret that could not be checked and that D1 does not know. */
-export async function chargeUnknownSecret(caller: Caller, now: number): Promise<void> {
-  const key = network(caller)
+export async function chargeUnknownSecret(
+  { isolate, now }: VerifyContext,
+  caller: Caller,
+): Promise<void> {
+  const key = networkOf(caller)
   const { success } = await caller.limiter.limit({ key })
-  if (!success) unknownCallers.block(key, now + WINDOW_MS)
+  if (!success) isolate.blockedNetworks.block(key, now + BLOCKED_MS)
 }
 
-function network(caller: Caller): string {
-  return limitedNetwork(caller.ip ?? 'none')
+function networkOf({ ip }: Caller): string {
+  return limitedNetwork(ip ?? 'none')
 }

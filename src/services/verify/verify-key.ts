@@ -1,37 +1,20 @@
-import { waitUntil } from 'cloudflare:workers'
 import { sha256 } from '../../crypto/digest.ts'
-import { isCheckGenuine } from '../../crypto/key-check.ts'
+import type { DeviceTokenClaims } from '../../domain/device-token.ts'
 import {
   type Denial,
   evaluateKey,
-  isRetiredSecret,
   type KeyPolicySnapshot,
   type KeySnapshot,
 } from '../../domain/evaluate-key.ts'
-import type { DeviceTokenClaims } from '../../domain/device-token.ts'
-import { parsePresentedSecret } from '../../domain/key-format.ts'
-import type { MeterDecision } from '../../domain/meter.ts'
-import { verifierReach } from '../../domain/scopes.ts'
-import type { Outcome } from '../../domain/usage-count.ts'
-import { type IsolateState, isolateState } from '../../isolate/state.ts'
-import type { Settings } from '../../settings.ts'
-import { chargeKey, isLimited } from './charge-key.ts'
-import type { DeviceStates } from '../device-object.ts'
-import { findSnapshot } from './find-snapshot.ts'
-import { recordRetiredUse } from './record-retired-use.ts'
-import { type Caller, chargeUnknownSecret, isCallerBlocked } from './throttle-unknown.ts'
-import { countUsage } from './count-usage.ts'
+import { isLimited, type MeterDecision } from '../../domain/meter.ts'
+import type { VerifyContext } from '../context.ts'
+import { admitSecret } from './admit-secret.ts'
+import { chargeKey } from './charge-key.ts'
+import { countVerify } from './count-usage.ts'
 import { type EvaluatedToken, evaluateToken } from './evaluate-token.ts'
-
-/** Where a verify looks. The isolate's own state, unless a test brings another isolate's. */
-export type VerifyWorld = {
-  readonly database: D1Database
-  readonly states: DeviceStates
-  readonly settings: Settings
-  /** Milliseconds. */
-  readonly now: number
-  readonly isolate?: IsolateState
-}
+import { findSnapshot } from './find-snapshot.ts'
+import { noteRetiredUse } from './record-retired-use.ts'
+import { type Caller, chargeUnknownSecret, isCallerBlocked } from './throttle-unknown.ts'
 
 export type VerifyRequest = {
   readonly presented: string
@@ -51,191 +34,137 @@ export type VerifyRequest = {
   readonly caller?: Caller | undefined
 }
 
-/** The decision; if it is a "no" to something genuine, whose it is. */
-export type Verification =
-  | {
-      readonly valid: true
-      readonly ownerId: string
-      readonly policy: KeyPolicySnapshot
-      /** What was presented: a secret, or a token that was issued for one. */
-      readonly credential: Credential
-      /** How the key's limits stand; null: it has none, or they could not be asked. */
-      readonly meter: MeterDecision | null
-      /** False: its limits could not be asked, and LIMITER_FAILURE let it through. */
-      readonly isMetered: boolean
-    }
-  | {
-      readonly valid: false
-      readonly denial: Denial
-      readonly ownerId: string | null
-      /** Null also when only a tombstone is left. */
-      readonly policy: KeyPolicySnapshot | null
-      readonly meter: MeterDecision | null
-    }
+/** The decision on a presented string. */
+export type Verification = Verified | Denied | Throttled
+
+export type Verified = {
+  readonly valid: true
+  readonly ownerId: string
+  readonly policy: KeyPolicySnapshot
+  /** What was presented: a secret, or a token that was issued for one. */
+  readonly credential: Credential
+  /** How the key's limits stand; null: it has none, or they could not be asked. */
+  readonly meter: MeterDecision | null
+  /** False: its limits could not be asked, and LIMITER_FAILURE let it through. */
+  readonly isMetered: boolean
+}
+
+export type Denied = {
+  readonly valid: false
+  readonly kind: 'denied'
+  readonly denial: Denial
+  /** Whose it is; null if it was made up, or is nobody's for the asker. */
+  readonly ownerId: string | null
+  /** Null also when only a tombstone is left. */
+  readonly policy: KeyPolicySnapshot | null
+  readonly meter: MeterDecision | null
+}
+
+/** Nobody looked: the caller has presented too many strings that nobody knows. */
+export type Throttled = { readonly valid: false; readonly kind: 'throttled' }
 
 export type Credential =
   | { readonly kind: 'secret'; readonly hash: string; readonly snapshot: KeySnapshot }
   | { readonly kind: 'token'; readonly hash: string; readonly claims: DeviceTokenClaims }
 
-const MADE_UP = {
+const MADE_UP: Denied = {
   valid: false,
+  kind: 'denied',
   denial: 'not_found',
   ownerId: null,
   policy: null,
   meter: null,
-} as const
-const TOO_MANY_UNKNOWN = { ...MADE_UP, denial: 'rate_limited' } as const
+}
+const THROTTLED: Throttled = { valid: false, kind: 'throttled' }
 
 /**
- * Decides whether a presented secret or device token is good now: the one place that does, behind every door.
- * Made-up: no I/O. Warm: none either, but one call to the device's object if the key is limited.
- * Cold: one read. Never a D1 write before the answer.
+ * Decides whether a presented secret or device token is good now: the one place that does, behind
+ * every door. Made-up: no I/O. Warm: none either, but one call to the device's object if the key is
+ * limited. Cold: one read. Never a D1 write before the answer.
  * @throws Unavailable when nothing can be decided: D1 or the object does not answer
+ * @example
+ *     const verified = await verifyKey(ctx, { presented, scopes: ['telemetry:write'] })
+ *     if (verified.valid) console.info(verified.policy.device.id)
  */
-export async function verifyKey(world: VerifyWorld, request: VerifyRequest): Promise<Verification> {
-  const { isolate = isolateState } = world
-  const inIsolate = { ...world, isolate }
-  const { presented, scopes = [], fresh = false, audience } = request
-  const token = await evaluateToken(inIsolate, { presented, scopes, fresh, audience })
+export async function verifyKey(ctx: VerifyContext, request: VerifyRequest): Promise<Verification> {
+  const token = await evaluateToken(ctx, request)
   return token === undefined
-    ? await verifySecret(inIsolate, request)
-    : await verifyToken(inIsolate, request, token)
+    ? await verifySecret(ctx, request)
+    : await verifyToken(ctx, request, token)
 }
 
-type DecidingWorld = VerifyWorld & { readonly isolate: IsolateState }
-
-async function verifySecret(world: DecidingWorld, request: VerifyRequest): Promise<Verification> {
-  const { database, settings, now, isolate } = world
-  const { presented, caller } = request
-  const admission = await admit(presented, settings)
+async function verifySecret(ctx: VerifyContext, request: VerifyRequest): Promise<Verification> {
+  const { settings, now, isolate } = ctx
+  const { presented, caller, fresh = false } = request
+  const admission = await admitSecret(presented, settings)
   if (admission === 'refused') return MADE_UP
   const isUnchecked = admission !== 'checked'
   const hash = await sha256(presented)
 
-  if (isUnchecked && caller !== undefined && isolate.cache.get(hash) === undefined) {
-    if (isCallerBlocked(caller, now)) return TOO_MANY_UNKNOWN
+  if (isUnchecked && caller !== undefined && isolate.keys.get(hash) === undefined) {
+    if (isCallerBlocked(ctx, caller)) return THROTTLED
   }
-  const source = { database, settings, now, cache: isolate.cache }
-  const snapshot = await findSnapshot(source, hash, request.fresh ?? false)
-  // A secret of ours, under a prefix that is no longer ours, is no imported one.
+  const snapshot = await findSnapshot(ctx, hash, fresh)
+  // After a change of KEY_PREFIX, our own old secrets look foreign. Only rows that are marked as
+  // imported may be used that way.
   if (snapshot === undefined || (admission === 'foreign' && !snapshot.secret.isImported)) {
-    if (isUnchecked && caller !== undefined) await chargeUnknownSecret(caller, now)
+    if (isUnchecked && caller !== undefined) await chargeUnknownSecret(ctx, caller)
     return MADE_UP
   }
   const { ownerId, policy } = snapshot
   if (request.ownerId !== undefined && request.ownerId !== ownerId) return MADE_UP
-  const evaluated = evaluateKey(snapshot, request.scopes ?? [], now)
+  const evaluated = evaluateKey(snapshot, request, now)
   if (!evaluated.ok) {
     const denial = evaluated.reason
     if (policy !== null) {
-      count(world, policy, hash, denial)
-      noteRetiredUse(world, request, snapshot, policy, hash)
+      countVerify(ctx, policy, hash, denial)
+      noteRetiredUse(ctx, { hash, snapshot, policy, caller })
     }
-    return { valid: false, denial, ownerId, policy, meter: null }
+    return denied(denial, ownerId, policy)
   }
-  return await chargeLimits(world, request, evaluated.value, { kind: 'secret', hash, snapshot })
+  return await chargeLimits(ctx, request, evaluated.value, { kind: 'secret', hash, snapshot })
 }
 
 async function verifyToken(
-  world: DecidingWorld,
+  ctx: VerifyContext,
   request: VerifyRequest,
   { claims, policy, denial }: EvaluatedToken,
 ): Promise<Verification> {
-  const { ownerId } = claims
+  const { ownerId, secretHash } = claims
   if (request.ownerId !== undefined && request.ownerId !== ownerId) return MADE_UP
   if (denial !== null) {
-    if (policy !== null) count(world, policy, claims.secretHash, denial)
-    return { valid: false, denial, ownerId, policy, meter: null }
+    if (policy !== null) countVerify(ctx, policy, secretHash, denial)
+    return denied(denial, ownerId, policy)
   }
-  const credential = { kind: 'token', hash: claims.secretHash, claims } as const
-  return await chargeLimits(world, request, policy, credential)
+  return await chargeLimits(ctx, request, policy, { kind: 'token', hash: secretHash, claims })
 }
 
 /** The decision on a good credential whose limits are still to be asked, if it has any. */
 async function chargeLimits(
-  world: DecidingWorld,
-  request: VerifyRequest,
+  ctx: VerifyContext,
+  { cost = 1 }: VerifyRequest,
   policy: KeyPolicySnapshot,
   credential: Credential,
 ): Promise<Verification> {
-  const { states, settings, now, isolate } = world
   const { hash } = credential
   const ownerId = policy.owner.id
-  const { key, owner } = policy
-  if (request.asVerifier === true && verifierReach(key.scopes, owner.role) === undefined) {
-    count(world, policy, hash, 'insufficient_scope')
-    return { valid: false, denial: 'insufficient_scope', ownerId, policy, meter: null }
-  }
   const good = { valid: true, ownerId, policy, credential, meter: null, isMetered: true } as const
   if (!isLimited(policy.key.limits)) {
-    count(world, policy, hash, 'allowed')
+    countVerify(ctx, policy, hash, 'allowed')
     return good
   }
-  const limiter = { states, settings, now, refusals: isolate.refusals }
-  const charged = await chargeKey(limiter, policy, hash, request.cost ?? 1)
+  const charged = await chargeKey(ctx, { policy, secretHash: hash, cost })
   if (charged.kind === 'unmetered') {
-    count(world, policy, hash, 'allowed')
+    countVerify(ctx, policy, hash, 'allowed')
     return { ...good, isMetered: false }
   }
   const { decision: meter } = charged
   if (meter.refusedBy === null) return { ...good, meter }
-  // The object counted what it was asked.
-  if (charged.kind === 'refused-here') count(world, policy, hash, meter.refusedBy)
-  return { valid: false, denial: meter.refusedBy, ownerId, policy, meter }
+  // The object itself counted what it was asked.
+  if (charged.kind === 'refused-here') countVerify(ctx, policy, hash, meter.refusedBy)
+  return { ...denied(meter.refusedBy, ownerId, policy), meter }
 }
 
-/** Counts a verify in the usage, if the deployment wants it. */
-function count(
-  { states, settings, now, isolate }: DecidingWorld,
-  { key, device }: KeyPolicySnapshot,
-  secretHash: string,
-  outcome: Outcome,
-): void {
-  const { usage } = settings
-  if (usage === 'off' || (usage === 'metered' && !isLimited(key.limits))) return
-  countUsage(
-    states,
-    device.id,
-    { keyId: key.id, secretHash, outcome, count: 1, at: now },
-    now,
-    isolate.usage,
-  )
-}
-
-function noteRetiredUse(
-  { database, now, isolate }: DecidingWorld,
-  { caller }: VerifyRequest,
-  snapshot: KeySnapshot,
-  policy: KeyPolicySnapshot,
-  hash: string,
-): void {
-  if (snapshot.secret.isRetiredUseNoted || !isRetiredSecret(snapshot, now)) return
-  isolate.cache.noteRetiredUse(hash)
-  // If it fails, the flag is still unset in D1, and the next use after a refresh tries again.
-  waitUntil(recordRetiredUse(database, hash, policy, now, caller).catch(leaveToNextUse))
-}
-
-function leaveToNextUse(): void {}
-
-/**
- * Whether a string may go on to be looked up: `checked` if it carries a genuine check, `unchecked`
- * if it has our shape but checks are off, `foreign` if it is of another system's making and those
- * are taken. A string with our prefix is never foreign.
- */
-async function admit(
-  presented: string,
-  settings: Settings,
-): Promise<'checked' | 'unchecked' | 'foreign' | 'refused'> {
-  const parsed = parsePresentedSecret(presented, settings.keyPrefix)
-  switch (parsed.kind) {
-    case 'checked': {
-      if (settings.keyCheck === 'off') return 'unchecked'
-      const { unchecked, check } = parsed
-      return (await isCheckGenuine(unchecked, check, settings.checkSecrets)) ? 'checked' : 'refused'
-    }
-    case 'foreign':
-      return settings.acceptImportedKeys ? 'foreign' : 'refused'
-    case 'malformed':
-      return 'refused'
-  }
+function denied(denial: Denial, ownerId: string, policy: KeyPolicySnapshot | null): Denied {
+  return { valid: false, kind: 'denied', denial, ownerId, policy, meter: null }
 }

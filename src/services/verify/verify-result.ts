@@ -1,6 +1,9 @@
 import type { Denial, KeyPolicySnapshot } from '../../domain/evaluate-key.ts'
 import type { MeterReading } from '../../domain/meter.ts'
-import { type Verification, verifyKey, type VerifyRequest, type VerifyWorld } from './verify-key.ts'
+import { err, ok, type Result } from '../../domain/result.ts'
+import { rfc3339 } from '../../domain/time.ts'
+import type { VerifyContext } from '../context.ts'
+import { type Denied, type Verified, verifyKey, type VerifyRequest } from './verify-key.ts'
 
 /**
  * A decision in the wire's words, for verifiers: the body of `POST /v1/keys/verify` and what the
@@ -39,23 +42,28 @@ export type LimitReading = {
 }
 
 /**
- * Verifies on behalf of somebody else.
+ * Verifies on behalf of somebody else. `throttled`: the asker has presented so many unknown secrets
+ * that nobody looked, which says nothing about this one.
  * @throws Unavailable as verifyKey does
  */
-export async function verifyFor(world: VerifyWorld, request: VerifyRequest): Promise<VerifyResult> {
-  const verified = await verifyKey(world, request)
+export async function verifyFor(
+  ctx: VerifyContext,
+  request: VerifyRequest,
+): Promise<Result<VerifyResult, 'throttled'>> {
+  const verified = await verifyKey(ctx, request)
+  if (!verified.valid && verified.kind === 'throttled') return err('throttled')
   const { ownerId, policy, meter } = verified
-  return {
+  return ok({
     ...codeOf(verified),
     ...(ownerId === null ? {} : { owner: { id: ownerId } }),
     ...(policy === null ? {} : identityOf(policy)),
     ...(meter?.rateLimit ? { rate_limit: wireReading(meter.rateLimit) } : {}),
     ...(meter?.quota ? { quota: wireReading(meter.quota) } : {}),
     ...(verified.valid && !verified.isMetered ? { metered: false } : {}),
-  }
+  })
 }
 
-function codeOf(verified: Verification): VerifyCode {
+function codeOf(verified: Verified | Denied): VerifyCode {
   return verified.valid ? { valid: true, code: 'valid' } : { valid: false, code: verified.denial }
 }
 
@@ -63,14 +71,10 @@ function identityOf({ device, key }: KeyPolicySnapshot): Pick<VerifyResult, 'dev
   const { id, name, scopes, expiresAt } = key
   return {
     device: { id: device.id, name: device.name },
-    key: { id, name, scopes, expires_at: rfc3339(expiresAt) },
+    key: { id, name, scopes, expires_at: expiresAt === null ? null : rfc3339(expiresAt) },
   }
 }
 
 function wireReading({ limit, remaining, resetAt }: MeterReading): LimitReading {
-  return { limit, remaining, reset_at: rfc3339(resetAt) }
-}
-
-function rfc3339(milliseconds: number | null): string | null {
-  return milliseconds === null ? null : new Date(milliseconds).toISOString()
+  return { limit, remaining, reset_at: resetAt === null ? null : rfc3339(resetAt) }
 }

@@ -1,0 +1,55 @@
+import type { Caller } from '../../services/verify/throttle-unknown.ts'
+import {
+  type Denied,
+  type Throttled,
+  type Verification,
+  verifyKey,
+  type VerifyRequest,
+} from '../../services/verify/verify-key.ts'
+import { clientIp } from '../client.ts'
+import type { AppContext } from '../env.ts'
+import { limitHeaders } from '../limit-headers.ts'
+import { verifyContextOf } from './audit-context.ts'
+import { denied, overLimit, throttled } from './refuse.ts'
+
+/**
+ * Verifies the credential that this request's own caller presents. Notes for the log whose it is,
+ * and puts on the response how its limits stand.
+ */
+export async function verifyPresented(
+  c: AppContext,
+  presented: string,
+  asked: Omit<VerifyRequest, 'presented' | 'caller'> = {},
+): Promise<Verification> {
+  const ctx = verifyContextOf(c)
+  const verified = await verifyKey(ctx, { presented, ...asked, caller: callerOf(c) })
+  if (!verified.valid && verified.kind === 'throttled') return verified
+  const { policy, meter } = verified
+  c.var.log.deviceId = policy?.device.id
+  c.var.log.keyId = policy?.key.id
+  if (policy !== null && meter !== null) {
+    Object.assign(c.var.headers, limitHeaders(policy.key.limits, meter, ctx.now))
+  }
+  return verified
+}
+
+/** Who presents a credential through this request. */
+export function callerOf(c: AppContext): Caller {
+  return {
+    ip: clientIp(c),
+    requestId: c.var.requestId,
+    limiter: c.env.UNKNOWN_SECRET_LIMITER,
+  }
+}
+
+/** Answers a "no" to this request's own caller. */
+export function refused(
+  c: AppContext,
+  refusal: Denied | Throttled,
+  scopes: readonly string[] = [],
+): Response {
+  if (refusal.kind === 'throttled') return throttled(c)
+  const { denial, meter } = refusal
+  if (meter === null || meter.refusedBy === null) return denied(c, denial, scopes)
+  return overLimit(c, meter.refusedBy, meter)
+}

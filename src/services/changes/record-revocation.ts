@@ -1,0 +1,25 @@
+import { lt, type SQL } from 'drizzle-orm'
+import { type Database, openDatabase } from '../../db/client.ts'
+import { insertWhere } from '../../db/insert-where.ts'
+import { revocations } from '../../db/schema.ts'
+import { feedCutoff } from '../../domain/device-token.ts'
+import type { VerifyContext } from '../context.ts'
+
+/**
+ * The statement that puts an end on the feed, for the change's own batch: device tokens of the
+ * subject that were issued before it are dead. It does so only where `happens` holds.
+ */
+export function recordRevocation(
+  db: Database,
+  subject: string,
+  at: number,
+  happens: SQL | undefined,
+) {
+  return insertWhere(db, revocations, { subject, at }, happens)
+}
+
+/** Deletes entries that are older than any token that they could concern. */
+export async function pruneFeed({ database, settings, now }: VerifyContext): Promise<void> {
+  const cutoff = feedCutoff(settings.deviceTokenSeconds, now)
+  await openDatabase(database).delete(revocations).where(lt(revocations.at, cutoff))
+}

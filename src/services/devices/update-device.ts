@@ -1,0 +1,71 @@
+import { type SQL, sql } from 'drizzle-orm'
+import { disabledAtFor, enabledIn } from '../../db/columns.ts'
+import { violatedUniqueColumn } from '../../db/errors.ts'
+import { devices } from '../../db/schema.ts'
+import { err, ok, type Result } from '../../domain/result.ts'
+import { commitThenEvict } from '../changes/commit.ts'
+import { openChange } from '../changes/open-change.ts'
+import type { AuditContext } from '../context.ts'
+import {
+  type Device,
+  deviceColumns,
+  type DevicePath,
+  findDevice,
+  ownDevice,
+  toDevice,
+} from './find-devices.ts'
+
+export type DeviceChange = {
+  readonly name?: string | undefined
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined
+  readonly enabled?: boolean | undefined
+}
+
+/** Changes what is given and leaves the rest. */
+export async function updateDevice(
+  ctx: AuditContext,
+  { path, ...input }: DeviceChange & { readonly path: DevicePath },
+): Promise<Result<Device, 'not_found' | 'device_name_taken'>> {
+  if (Object.values(input).every((value) => value === undefined)) return await findDevice(ctx, path)
+  const { name, metadata, enabled } = input
+  const fields = {
+    updatedAt: ctx.now,
+    ...(name === undefined ? {} : { name }),
+    ...(metadata === undefined ? {} : { metadata: JSON.stringify(metadata) }),
+    ...(enabled === undefined
+      ? {}
+      : { disabledAt: disabledAtFor(enabled, devices.disabledAt, ctx.now) }),
+  }
+  const own = ownDevice(path)
+  const change = openChange(
+    ctx,
+    {
+      action: 'device.updated',
+      ...path,
+      before: sql`(select ${stateBefore(input)} from ${devices} where ${own})`,
+      after: input,
+    },
+    sql`exists (select 1 from ${devices} where ${own})`,
+  )
+  try {
+    const { updated } = await commitThenEvict(change, path.deviceId, {
+      ...(enabled === false ? { ended: change.endTokens(path.deviceId) } : {}),
+      updated: change.update(devices, fields, own).returning(deviceColumns),
+    })
+    const [row] = updated
+    return row === undefined ? err('not_found') : ok(toDevice(row))
+  } catch (thrown) {
+    if (violatedUniqueColumn(thrown) === 'devices.user_id') return err('device_name_taken')
+    throw thrown
+  }
+}
+
+/** The changed fields as they are in the row, in the words of the wire. */
+function stateBefore(input: DeviceChange): SQL {
+  const fields = [
+    ...(input.name === undefined ? [] : [sql`'name', ${devices.name}`]),
+    ...(input.metadata === undefined ? [] : [sql`'metadata', json(${devices.metadata})`]),
+    ...(input.enabled === undefined ? [] : [sql`'enabled', ${enabledIn(devices.disabledAt)}`]),
+  ]
+  return sql`json_object(${sql.join(fields, sql`, `)})`
+}

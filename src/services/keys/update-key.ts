@@ -1,0 +1,93 @@
+import { and, eq, isNull, type SQL, sql } from 'drizzle-orm'
+import { disabledAtFor, enabledIn } from '../../db/columns.ts'
+import { apiKeys } from '../../db/schema.ts'
+import { err, type Result } from '../../domain/result.ts'
+import { commitThenEvict } from '../changes/commit.ts'
+import { openChange } from '../changes/open-change.ts'
+import type { AuditContext } from '../context.ts'
+import { findKey, type Key, keyOf, type KeyPath, ownKey, selectKey } from './find-keys.ts'
+import { type KeyInput, limitColumns, limitFields } from './key-row.ts'
+
+export type KeyChange = KeyInput & { readonly enabled?: boolean | undefined }
+
+type Refusal = 'not_found' | 'key_revoked'
+
+/** Changes what is given of a key's policy and leaves the rest; its secrets are not touched. */
+export async function updateKey(
+  ctx: AuditContext,
+  { path, ...input }: KeyChange & { readonly path: KeyPath },
+): Promise<Result<Key, Refusal>> {
+  const fields = columnsOf(input, ctx.now)
+  if (Object.keys(fields).length === 0) return unlessRevoked(await findKey(ctx, path))
+  const changeable = and(ownKey(path), isNull(apiKeys.revokedAt))
+  const change = openChange(
+    ctx,
+    {
+      action: 'key.updated',
+      ...path,
+      before: sql`(select ${stateBefore(input)} from ${apiKeys} where ${changeable})`,
+      after: wireFields(input),
+    },
+    sql`exists (select 1 from ${apiKeys} where ${changeable})`,
+  )
+  const committed = await commitThenEvict(change, path.keyId, {
+    ...(changesTokens(input) ? { ended: change.endTokens(path.keyId) } : {}),
+    updated: change.update(apiKeys, { ...fields, updatedAt: ctx.now }, eq(apiKeys.id, path.keyId)),
+    // The key is read in the same batch: what comes after it must not change the answer.
+    ...selectKey(change.db, path, ctx.now),
+  })
+  const key = keyOf(committed)
+  return committed.happened ? key : unlessRevoked(key)
+}
+
+function unlessRevoked(key: Result<Key, 'not_found'>): Result<Key, Refusal> {
+  return key.ok && key.value.revokedAt !== null ? err('key_revoked') : key
+}
+
+function columnsOf(input: KeyChange, now: number) {
+  const { name, scopes, expiresAt, enabled } = input
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(scopes === undefined ? {} : { scopes: JSON.stringify(scopes) }),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...limitColumns(input),
+    ...(enabled === undefined
+      ? {}
+      : { disabledAt: disabledAtFor(enabled, apiKeys.disabledAt, now) }),
+  }
+}
+
+/** Whether tokens that were issued before the change say what is no longer so. */
+function changesTokens({ scopes, expiresAt, rateLimit, quota, enabled }: KeyChange): boolean {
+  return (
+    enabled === false || [scopes, expiresAt, rateLimit, quota].some((field) => field !== undefined)
+  )
+}
+
+function wireFields(input: KeyChange): Record<string, unknown> {
+  const { name, scopes, expiresAt, enabled } = input
+  return { name, scopes, expires_at: expiresAt, ...limitFields(input), enabled }
+}
+
+/** The changed fields as they are in the row, in the words of the wire. */
+function stateBefore(input: KeyChange): SQL {
+  const fields = [
+    ...(input.name === undefined ? [] : [sql`'name', ${apiKeys.name}`]),
+    ...(input.scopes === undefined ? [] : [sql`'scopes', json(${apiKeys.scopes})`]),
+    ...(input.expiresAt === undefined ? [] : [sql`'expires_at', ${apiKeys.expiresAt}`]),
+    ...(input.rateLimit === undefined
+      ? []
+      : [
+          sql`'rate_limit', json(iif(${apiKeys.rateLimit} is null, 'null', json_object(
+            'limit', ${apiKeys.rateLimit}, 'window_seconds', ${apiKeys.rateWindowSeconds})))`,
+        ]),
+    ...(input.quota === undefined
+      ? []
+      : [
+          sql`'quota', json(iif(${apiKeys.quotaLimit} is null, 'null', json_object(
+            'limit', ${apiKeys.quotaLimit}, 'period', ${apiKeys.quotaPeriod})))`,
+        ]),
+    ...(input.enabled === undefined ? [] : [sql`'enabled', ${enabledIn(apiKeys.disabledAt)}`]),
+  ]
+  return sql`json_object(${sql.join(fields, sql`, `)})`
+}

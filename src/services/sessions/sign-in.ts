@@ -1,0 +1,87 @@
+import { and, eq, isNull, lt, sql } from 'drizzle-orm'
+import { newId } from '../../crypto/ids.ts'
+import { decoyHash, hashPassword, needsRehash, verifyPassword } from '../../crypto/password.ts'
+import { makeRefreshToken } from '../../crypto/secrets.ts'
+import { openDatabase } from '../../db/client.ts'
+import { sessions, users } from '../../db/schema.ts'
+import { usernameKey } from '../../domain/names.ts'
+import { err, ok, type Result } from '../../domain/result.ts'
+import { commit } from '../changes/commit.ts'
+import { openChange } from '../changes/open-change.ts'
+import type { AuditContext, VerifyContext } from '../context.ts'
+import { signAccessToken } from './access-token.ts'
+import { SESSION_IDLE_MS, type SessionTokens } from './sessions.ts'
+
+export type SignInInput = {
+  readonly username: string
+  readonly password: string
+  readonly userAgent: string | null
+  /** How long the session may stand unused; SESSION_IDLE_MS unless said. */
+  readonly idleMs?: number
+}
+
+/** Opens a session for a username and password. */
+export async function signIn(
+  ctx: AuditContext,
+  input: SignInInput,
+): Promise<Result<SessionTokens, 'invalid_credentials' | 'disabled'>> {
+  const { settings, now, ip } = ctx
+  const authenticated = await authenticate(ctx, input)
+  if (!authenticated.ok) return authenticated
+  const { id: userId, passwordHash: stored, disabledAt } = authenticated.value
+  if (disabledAt !== null) return err('disabled')
+
+  const sessionId = newId('sess')
+  const { token, hash } = await makeRefreshToken(sessionId, settings.checkSecrets)
+  // The verified hash guards the change: a password changed meanwhile opens nothing.
+  const verified = and(
+    eq(users.id, userId),
+    eq(users.passwordHash, stored),
+    isNull(users.disabledAt),
+  )
+  const change = openChange(
+    { ...ctx, actor: { type: 'visitor', userId } },
+    { action: 'session.created', userId, after: { session_id: sessionId } },
+    sql`exists (select 1 from ${users} where ${verified})`,
+  )
+  const { happened } = await commit(change, {
+    session: change.insert(sessions, {
+      id: sessionId,
+      userId,
+      refreshHash: hash,
+      ip,
+      userAgent: input.userAgent,
+      createdAt: now,
+      refreshedAt: now,
+      expiresAt: now + (input.idleMs ?? SESSION_IDLE_MS),
+    }),
+    expired: change.remove(sessions, and(eq(sessions.userId, userId), lt(sessions.expiresAt, now))),
+    ...(needsRehash(stored, settings.passwordAlgorithm)
+      ? { rehashed: change.update(users, rehash(input, ctx), eq(users.id, userId)) }
+      : {}),
+  })
+  if (!happened) return err('invalid_credentials')
+  const accessToken = await signAccessToken(ctx, { userId, sessionId })
+  return ok({ userId, sessionId, accessToken, refreshToken: token })
+}
+
+function rehash({ password }: SignInInput, { settings }: VerifyContext) {
+  return { passwordHash: hashPassword(password, settings.passwordAlgorithm) }
+}
+
+/**
+ * Unknown usernames take the same path as wrong passwords, hash included, so that the time tells
+ * nothing.
+ */
+async function authenticate(
+  { database, settings }: VerifyContext,
+  { username, password }: SignInInput,
+): Promise<Result<typeof users.$inferSelect, 'invalid_credentials'>> {
+  const [user] = await openDatabase(database)
+    .select()
+    .from(users)
+    .where(eq(users.usernameKey, usernameKey(username)))
+  const stored = user?.passwordHash ?? decoyHash(settings.passwordAlgorithm)
+  const isRight = verifyPassword(password, stored)
+  return isRight && user !== undefined ? ok(user) : err('invalid_credentials')
+}

@@ -1,0 +1,39 @@
+import { and, eq, ne, sql } from 'drizzle-orm'
+import { hashPassword } from '../../crypto/password.ts'
+import { sessions, users } from '../../db/schema.ts'
+import { err, ok, type Result } from '../../domain/result.ts'
+import { commit } from '../changes/commit.ts'
+import { openChange } from '../changes/open-change.ts'
+import type { AuditContext } from '../context.ts'
+import { liveSessionOf } from '../sessions/sessions.ts'
+import { checkPassword } from './check-password.ts'
+
+/** Sets a new password and ends every other session, if the current password is right. */
+export async function changePassword(
+  ctx: AuditContext,
+  input: {
+    readonly userId: string
+    /** The session that goes on. */
+    readonly sessionId: string
+    readonly currentPassword: string
+    readonly newPassword: string
+  },
+): Promise<Result<void, 'wrong_password'>> {
+  const { userId, sessionId, currentPassword, newPassword } = input
+  const checked = await checkPassword(ctx, { userId, password: currentPassword })
+  if (!checked.ok) return checked
+  const passwordHash = hashPassword(newPassword, ctx.settings.passwordAlgorithm)
+  // The verified hash guards the change: of two changes at once, one finds it gone.
+  const verified = and(eq(users.id, userId), eq(users.passwordHash, checked.value))
+  const change = openChange(
+    ctx,
+    { action: 'user.password_changed', userId },
+    sql`exists (select 1 from ${users} where ${verified})`,
+  )
+  const others = and(liveSessionOf(userId, ctx.now), ne(sessions.id, sessionId))
+  const { happened } = await commit(change, {
+    user: change.update(users, { passwordHash }, eq(users.id, userId)),
+    sessions: change.update(sessions, { revokedAt: ctx.now }, others),
+  })
+  return happened ? ok(undefined) : err('wrong_password')
+}

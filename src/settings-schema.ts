@@ -1,0 +1,119 @@
+import * as z from 'zod'
+import type { CheckSecrets } from './crypto/key-check.ts'
+import { isKeyPair, type KeyRing } from './crypto/jwt.ts'
+import { KEY_PREFIX_PATTERN } from './domain/key-format.ts'
+
+const publicUrl = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+  .refine(
+    (url) => URL.canParse(url) && new URL(url).origin === url.replace(/\/$/, ''),
+    'must be an origin without a path',
+  )
+  .transform((url) => new URL(url).origin)
+
+const origins = z
+  .string()
+  .transform((list) => list.split(',').flatMap((origin) => origin.trim() || []))
+  .refine((list) => list.every(isOrigin), 'must list origins such as https://app.example.com')
+
+/** The audience of users' tokens, which no setting can give to devices' tokens. */
+export const USER_AUDIENCE = 'urn:latchkey:users'
+
+/** Resource indicators: absolute URIs without a fragment (RFC 8707 §2). */
+const audiences = z
+  .string()
+  .transform((list) => list.split(',').flatMap((audience) => audience.trim() || []))
+  .refine(
+    (list) => list.every((text) => URL.canParse(text) && !/[#\s]/.test(text)),
+    'must list absolute URIs without a fragment',
+  )
+  .refine((list) => !list.includes(USER_AUDIENCE), "must not hold the users' audience")
+
+const base64url = (bytes: { min: number; max: number }, error: string) =>
+  z.string().refine((text) => {
+    const length = Buffer.from(text, 'base64url').length
+    return /^[A-Za-z0-9_-]+$/.test(text) && length >= bytes.min && length <= bytes.max
+  }, error)
+
+const coordinate = base64url({ min: 32, max: 32 }, 'must be 32 bytes in base64url')
+
+const signingKey = z.object({
+  kty: z.literal('EC'),
+  crv: z.literal('P-256'),
+  alg: z.literal('ES256').default('ES256'),
+  kid: z.string().min(1),
+  x: coordinate,
+  y: coordinate,
+  d: coordinate,
+})
+
+const signingKeys = json('a JWK set: {"keys":[…]}').pipe(
+  z
+    .object({ keys: z.tuple([signingKey], signingKey) })
+    .transform(({ keys }): KeyRing => keys)
+    .refine((keys) => hasDistinct(keys.map((key) => key.kid)), 'must have distinct kids')
+    .refine((keys) => keys.every(isKeyPair), 'must hold P-256 key pairs'),
+)
+
+const checkSecret = z.object({
+  id: z.string().regex(/^[A-Za-z0-9_-]{1,32}$/, 'must be 1 to 32 letters, digits, - or _'),
+  key: base64url({ min: 32, max: 1024 }, 'must be at least 32 bytes in base64url'),
+})
+
+const checkSecrets = json('a list: [{"id":"…","key":"…"}]').pipe(
+  z
+    .tuple([checkSecret], checkSecret)
+    .transform((list): CheckSecrets => list)
+    .refine((list) => hasDistinct(list.map((secret) => secret.id)), 'must have distinct ids'),
+)
+
+/** Every variable and secret that the Worker reads, checked. wrangler.toml has the defaults. */
+export const settingsSchema = z.object({
+  PUBLIC_URL: publicUrl,
+  REGISTRATION: z.enum(['closed', 'open']),
+  KEY_PREFIX: z.string().regex(KEY_PREFIX_PATTERN, 'must match [a-z][a-z0-9]{1,11}'),
+  KEY_CHECK: z.enum(['on', 'off']),
+  KEY_CACHE_SECONDS: wholeNumber(1, 60),
+  KEY_STALE_SECONDS: wholeNumber(1, 3600),
+  D1_TIMEOUT_MS: wholeNumber(100, 30_000),
+  ACCEPT_IMPORTED_KEYS: z.enum(['true', 'false']),
+  DEVICE_TOKEN_SECONDS: wholeNumber(60, 3600),
+  DEVICE_TOKEN_AUDIENCES: audiences,
+  REVOCATION_POLL_SECONDS: wholeNumber(1, 60),
+  METER_TIMEOUT_MS: wholeNumber(50, 30_000),
+  LIMITER_FAILURE: z.enum(['closed', 'open']),
+  USAGE: z.enum(['all', 'metered', 'off']),
+  PASSWORD_HASH: z.enum(['scrypt', 'pbkdf2']),
+  CORS_ORIGINS: origins,
+  LOG_REQUESTS: z.enum(['changes', 'all']),
+  SIGNING_KEYS: signingKeys,
+  KEY_CHECK_SECRETS: checkSecrets,
+})
+
+function wholeNumber(min: number, max: number) {
+  return z
+    .string()
+    .regex(/^\d{1,9}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+}
+
+/** Text that holds JSON. The parser's own message would quote the secret. */
+function json(shape: string) {
+  return z.string().transform((text, context): unknown => {
+    try {
+      return JSON.parse(text)
+    } catch {
+      context.addIssue({ code: 'custom', message: `must be ${shape}` })
+      return z.NEVER
+    }
+  })
+}
+
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && new URL(text).origin === text
+}
+
+function hasDistinct(values: readonly string[]): boolean {
+  return new Set(values).size === values.length
+}
