@@ -1,5 +1,5 @@
 import { env } from 'cloudflare:workers'
-import { createScheduledController, evictDurableObject, runInDurableObject } from 'cloudflare:test'
+import { createScheduledController, evictDurableObject } from 'cloudflare:test'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { newId } from '../../src/crypto/ids.ts'
 import worker from '../../src/index.ts'
@@ -16,6 +16,7 @@ import {
   stateOf,
   watchStates,
 } from '../support/limits.ts'
+import { contentsOf, NOTHING } from '../support/objects.ts'
 import { countRows, execute, rowsOf } from '../support/rows.ts'
 import { flush } from '../support/usage.ts'
 
@@ -39,28 +40,10 @@ async function makeBusyDevice(user: TestUser) {
   return device
 }
 
-/** The tables of an object's storage that hold rows, and whether an alarm is set. */
-async function contentsOf(device: { readonly id: string }) {
-  return await runInDurableObject(stateOf(device), async (_, { storage }) => {
-    const tables = storage.sql
-      .exec<{ name: string }>(
-        `select name from sqlite_master where type = 'table' and name not like '\\_cf%' escape '\\'
-           order by name`,
-      )
-      .toArray()
-      .map(({ name }) => name)
-    const filled = tables.filter(
-      (name) => storage.sql.exec(`select 1 from ${name} limit 1`).toArray().length > 0,
-    )
-    return { filled, hasAlarm: (await storage.getAlarm()) !== null }
-  })
-}
-
 const EVERYTHING = {
   filled: ['check_in', 'facts', 'last_used', 'meters', 'usage_days', 'usage_hours'],
   hasAlarm: true,
 }
-const NOTHING = { filled: [], hasAlarm: false }
 
 const deletedAt = async (id: string) => {
   const [row] = await rowsOf('select at from purges where device_id = ?', id)

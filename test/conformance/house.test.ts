@@ -1,0 +1,53 @@
+import { globSync, readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+
+type Line = { readonly file: string; readonly text: string }
+
+const LINES: readonly Line[] = globSync('src/**/*.{ts,tsx}')
+  .filter((file) => file !== 'src/worker-configuration.d.ts')
+  .toSorted()
+  .flatMap((file) =>
+    readFileSync(file, 'utf8')
+      .split('\n')
+      .map((text) => ({ file, text })),
+  )
+
+const found = (pattern: RegExp, rooms: RegExp): string[] =>
+  LINES.filter(({ file, text }) => rooms.test(file) && pattern.test(text)).map(
+    ({ file, text }) => `${file}: ${text.trim()}`,
+  )
+
+/** A variable, or a constant whose object can be changed, that outlives a request. */
+const MUTABLE =
+  /^(export )?(let|var) |^(export )?const \w+ = (new (?!RegExp|TextEncoder|TextDecoder)|\[\])/
+
+describe('the house', () => {
+  it('remembers nothing outside isolate/state.ts, but for pure values of the configuration', () => {
+    expect(found(MUTABLE, /./)).toEqual([
+      'src/crypto/jwt.ts: const publicKeys = new WeakMap<SigningKey, CryptoKey>()',
+      'src/crypto/jwt.ts: const privateKeys = new WeakMap<SigningKey, CryptoKey>()',
+      'src/crypto/key-check.ts: const imported = new WeakMap<CheckSecret, CryptoKey>()',
+      'src/isolate/state.ts: export const thisIsolate = new IsolateState()',
+      'src/settings.ts: let loaded: ' +
+        '{ readonly from: readonly unknown[]; readonly settings: Settings } | undefined',
+    ])
+  })
+
+  it('writes what a user changes through openChange, whose guard no statement can forget', () => {
+    const files = found(
+      /\.(insert|update|delete)\((sessions|devices|apiKeys|users|keySecrets)\b/,
+      /^src\/services/,
+    ).filter((line) => !/change\.\w+\(/i.test(line))
+    // A refresh is made for whoever holds the token, under a witness of its own.
+    expect(files).toEqual([
+      'src/services/sessions/refresh-session.ts: .update(sessions)',
+      'src/services/sessions/refresh-session.ts: ' +
+        'ended: db.update(sessions).set({ revokedAt: now }).where(reused),',
+    ])
+  })
+
+  it('selects into no table by position', () => {
+    expect(found(/\.insert\(\w+\)\s*\.select\(|insert into/, /^src\/services/)).toEqual([])
+    expect(found(/\.select\(sql`/, /^src\/services/)).toEqual([])
+  })
+})
