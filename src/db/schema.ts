@@ -1,3 +1,4 @@
+/* oxlint-disable max-lines -- the tables are read side by side */
 import { index, integer, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
 
 /**
@@ -25,6 +26,8 @@ export const sessions = sqliteTable(
       .references(() => users.id),
     /** SHA-256 of the one refresh token that is current. */
     refreshHash: text('refresh_hash').notNull(),
+    /** SHA-256 of the one before it; null until the first refresh. */
+    previousHash: text('previous_hash'),
     ip: text('ip'),
     userAgent: text('user_agent'),
     createdAt: integer('created_at').notNull(),
@@ -78,6 +81,8 @@ export const apiKeys = sqliteTable(
     rateWindowSeconds: integer('rate_window_seconds'),
     quotaLimit: integer('quota_limit'),
     quotaPeriod: text('quota_period', { enum: ['hour', 'day', 'month', 'total'] }),
+    /** Whether its device may rotate it. */
+    selfRotation: integer('self_rotation', { mode: 'boolean' }).notNull().default(false),
   },
   (table) => [index('api_keys_device').on(table.deviceId, table.createdAt, table.id)],
 )
@@ -100,6 +105,14 @@ export const keySecrets = sqliteTable(
     revokedAt: integer('revoked_at'),
     /** When its use after its end was put on record. */
     retiredUseAt: integer('retired_use_at'),
+    /** When it was first accepted, and the country (two letters) from which it was presented. */
+    firstUsedAt: integer('first_used_at'),
+    firstUsedCountry: text('first_used_country'),
+    /** The hash of the secret that lives until this one is first used, and then for overlap_ms. */
+    replaces: text('replaces'),
+    overlapMs: integer('overlap_ms'),
+    /** The hash of the secret with which its device asked for it; null: nobody's device did. */
+    mintedWith: text('minted_with'),
   },
   (table) => [index('key_secrets_key').on(table.keyId)],
 )
@@ -163,6 +176,7 @@ export const deviceClaims = sqliteTable(
     rateWindowSeconds: integer('rate_window_seconds'),
     quotaLimit: integer('quota_limit'),
     quotaPeriod: text('quota_period', { enum: ['hour', 'day', 'month', 'total'] }),
+    selfRotation: integer('self_rotation', { mode: 'boolean' }).notNull().default(false),
     redeemedAt: integer('redeemed_at'),
     /** The key that it was spent on: which of two polls at once spent it. */
     keyId: text('key_id'),
@@ -180,6 +194,21 @@ export const revocations = sqliteTable('revocations', {
   subject: text('subject').notNull(),
   at: integer('at').notNull(),
 })
+
+/** Successes that can be asked for again under an Idempotency-Key, for 24 hours. */
+export const idempotency = sqliteTable(
+  'idempotency',
+  {
+    /** SHA-256 of who asked (a session or a secret) and the Idempotency-Key. */
+    id: text('id').primaryKey(),
+    /** SHA-256 of method, path and body. */
+    bodyHash: text('body_hash').notNull(),
+    /** The ids and the secret that were handed out, under a key that only the client can name. */
+    sealed: text('sealed').notNull(),
+    createdAt: integer('created_at').notNull(),
+  },
+  (table) => [index('idempotency_created').on(table.createdAt)],
+)
 
 /** Deleted devices whose Durable Object is still to be emptied. */
 export const purges = sqliteTable('purges', {

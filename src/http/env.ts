@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import { createFactory } from 'hono/factory'
 import type { IsolateState } from '../isolate/state.ts'
 import type { Settings } from '../settings.ts'
-import type { ErrorRenderer } from './problem.ts'
+import type { Problem } from './problems.ts'
 
 /** What the request's log line will say beside its status: see http/log.ts. */
 export type RequestLog = {
@@ -34,5 +34,8 @@ export type AppContext = Pick<
   Context<AppEnv>,
   'body' | 'env' | 'header' | 'html' | 'json' | 'req' | 'var'
 >
+
+/** Writes an error in the format that the clients of a path read. */
+export type ErrorRenderer = (c: AppContext, problem: Problem) => Response
 
 export const factory = createFactory<AppEnv>()

@@ -2,7 +2,8 @@ import type { Context, HonoRequest } from 'hono'
 import { validator } from 'hono/validator'
 import type * as z from 'zod'
 import type { AppEnv } from './env.ts'
-import { problem, type FieldError } from './problem.ts'
+import { problem } from './problem.ts'
+import type { FieldError } from './problems.ts'
 
 /** Media types are case-insensitive (RFC 9110 §8.3.1). hono's JSON validator has the same rule. */
 const JSON_MEDIA_TYPE = /^application\/([\w.-]+\+)?json$/i

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Child } from 'hono/jsx'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { AppContext } from '../http/env.ts'
-import type { Problem } from '../http/problem.ts'
+import type { Problem } from '../http/problems.ts'
 
 /** The style of every page: the hash in the Content-Security-Policy lets in this and no other. */
 const STYLE = `

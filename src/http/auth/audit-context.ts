@@ -1,7 +1,7 @@
 import type { Actor, AuditContext, VerifyContext } from '../../services/context.ts'
+import type { SignedInUser } from '../../services/sessions/access-token.ts'
 import { clientIp } from '../client.ts'
 import type { AppContext } from '../env.ts'
-import type { UserEnv } from './require-user.ts'
 
 /** A request in the services' words: where they look, and when. */
 export function verifyContextOf(c: AppContext): VerifyContext {
@@ -11,7 +11,7 @@ export function verifyContextOf(c: AppContext): VerifyContext {
 }
 
 /** What a service needs to change something for the user who has signed in. */
-export function userContextOf(c: AppContext & { readonly var: UserEnv['Variables'] }) {
+export function userContextOf(c: AppContext & { readonly var: { readonly user: SignedInUser } }) {
   const { id: userId, sessionId } = c.var.user
   return auditContextOf(c, { type: 'user', userId, sessionId })
 }

@@ -1,7 +1,8 @@
 import type { Hono } from 'hono'
-import { type AppContext, type AppEnv, factory } from '../env.ts'
+import { type AppContext, type AppEnv, type ErrorRenderer, factory } from '../env.ts'
 import type { OAuthErrorCode } from '../oauth-error.ts'
-import { asProblemDocument, type ErrorRenderer, type Problem } from '../problem.ts'
+import { asProblemDocument } from '../problem.ts'
+import type { Problem } from '../problems.ts'
 
 /**
  * Says in which format the errors of a door's paths are, whatever fails there: it must stand before
