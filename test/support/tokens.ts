@@ -30,6 +30,22 @@ export async function resigned(
   return await signToken({ ...claimsOf(token), ...changes }, ring, typeOf(token))
 }
 
+/** The token under another type, well signed. undefined leaves the type out. */
+export async function retyped(
+  token: string,
+  typ: unknown,
+  claims: Claims = claimsOf(token),
+): Promise<string> {
+  const [{ kty, crv, x, y, d, alg, kid }] = settings.signingKeys
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+  const key = await crypto.subtle.importKey('jwk', { kty, crv, x, y, d }, algorithm, false, [
+    'sign',
+  ])
+  const signed = `${encode({ alg, typ, kid })}.${encode(claims)}`
+  const signature = await crypto.subtle.sign(algorithm, key, Buffer.from(signed))
+  return `${signed}.${Buffer.from(signature).toString('base64url')}`
+}
+
 /** Signed by a key that is not ours, under the name of one that is, or of none. */
 export async function signedByStranger(token: string, kid = ownKid()): Promise<string> {
   return await resigned(token, {}, [await strangersKey(kid)])
