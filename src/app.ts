@@ -1,5 +1,4 @@
 import type { Context } from 'hono'
-import { HTTPException } from 'hono/http-exception'
 import { isDatabaseFailure } from './db/errors.ts'
 import { Unavailable } from './domain/unavailable.ts'
 import { denied } from './http/auth/refuse.ts'
@@ -84,8 +83,6 @@ export const app = makeApp()
 export type AppType = typeof app
 
 function answerFailure(thrown: Error, c: Context<AppEnv>): Response {
-  // Hono itself throws for JSON that does not parse; nothing else in it does on our routes.
-  if (thrown instanceof HTTPException && thrown.status === 400) return problem(c, 'invalid_json')
   if (thrown instanceof SessionEnded) return denied(c, 'revoked')
   logFailure(c.get('requestId'), thrown)
   if (thrown instanceof SettingsError) {

@@ -41,6 +41,7 @@ export class KeyVerifier extends WorkerEntrypoint<Env> {
     if (typeof presented !== 'string') return { valid: false, code: 'not_found' }
     const now = Date.now()
     const isolate = thisIsolate
+    isolate.startedAt ??= now
     try {
       const { owner: ownerId, ...asked } = checked(options)
       const { DB: database, DEVICE_STATE: states } = this.env

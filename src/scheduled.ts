@@ -1,4 +1,5 @@
 import { thisIsolate } from './isolate/state.ts'
+import { forgetHandedOut } from './services/changes/idempotency.ts'
 import { pruneFeed } from './services/changes/record-revocation.ts'
 import { forgetClaims } from './services/claims/forget-claims.ts'
 import { emptyDeletedDevices } from './services/devices/empty-deleted-devices.ts'
@@ -15,6 +16,7 @@ export async function runScheduled(env: Env): Promise<void> {
   }
   await pruneFeed(ctx)
   await forgetClaims(ctx)
+  await forgetHandedOut(ctx)
   const emptied = await emptyDeletedDevices(ctx)
   if (emptied > 0) console.info(JSON.stringify({ event: 'purge', devices: emptied }))
 }

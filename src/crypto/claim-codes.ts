@@ -15,7 +15,7 @@ const DEVICE_CODE = new RegExp(
 const USER_CODE_LABEL = 'user code: '
 
 /** The two codes of a claim (RFC 8628 §3.2), and what may be kept of them. */
-export type ClaimCodes = {
+type ClaimCodes = {
   readonly deviceCode: string
   readonly deviceCodeHash: string
   /** Without its dash. */

@@ -1,6 +1,6 @@
 import { typeidUnboxed } from 'typeid-js'
 
-export type IdPrefix = 'user' | 'sess' | 'dev' | 'key' | 'evt' | 'claim'
+type IdPrefix = 'user' | 'sess' | 'dev' | 'key' | 'evt' | 'claim'
 
 /** A new TypeID (a UUIDv7 with a prefix that says what it names): sortable by time of making. */
 export function newId(prefix: IdPrefix): string {

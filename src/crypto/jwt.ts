@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, createSign, createVerify } from 'node:crypto'
 import { verify } from 'hono/jwt'
 import { err, ok, type Result } from '../domain/result.ts'
+import { SECOND_MS } from '../domain/time.ts'
 
 /** A private EC key of the ring, as in the secret SIGNING_KEYS (RFC 7517). */
 export type SigningKey = {
@@ -16,7 +17,7 @@ export type SigningKey = {
 /** The signing keys in force: the first signs, all of them verify, `kid` picks. */
 export type KeyRing = readonly [SigningKey, ...SigningKey[]]
 
-export type VerifiedClaims = {
+type VerifiedClaims = {
   readonly sub: string
   readonly iat: number
   readonly exp: number
@@ -39,7 +40,7 @@ export function isKeyPair(key: SigningKey): boolean {
 }
 
 /** How far another clock may be ahead of ours. */
-export const CLOCK_LEEWAY_SECONDS = 60
+const CLOCK_LEEWAY_SECONDS = 60
 
 /** What a token says that it is: a device's access token (RFC 9068 §2.1), or a user's. */
 export type TokenType = 'at+jwt' | 'JWT'
@@ -114,7 +115,7 @@ export async function verifyToken(
   expected: Expected,
   now: number,
 ): Promise<Result<VerifiedClaims, 'invalid' | 'expired'>> {
-  const kid = kidOf(token)
+  const kid = headerField(token, 'kid')
   const key = expected.ring.find((candidate) => candidate.kid === kid)
   if (key === undefined) return err('invalid')
   const claims = await verifiedPayload(token, await publicKey(key), expected)
@@ -122,7 +123,7 @@ export async function verifyToken(
 
   // Our own checks: hono/jwt takes a token without exp, and refuses an iat one second ahead.
   const { sub, iat, exp, nbf } = claims
-  const seconds = Math.floor(now / 1000)
+  const seconds = Math.floor(now / SECOND_MS)
   if (typeof sub !== 'string' || sub === '') return err('invalid')
   if (!isNumericDate(iat) || iat > seconds + CLOCK_LEEWAY_SECONDS) return err('invalid')
   if (nbf !== undefined && !(isNumericDate(nbf) && nbf <= seconds + CLOCK_LEEWAY_SECONDS)) {
@@ -153,12 +154,17 @@ async function verifiedPayload(
   }
 }
 
-function kidOf(token: string): unknown {
+/** The type that a token's header says; believe it of verified tokens only. */
+export function typeOf(token: string): unknown {
+  return headerField(token, 'typ')
+}
+
+function headerField(token: string, name: 'kid' | 'typ'): unknown {
   try {
-    const header: unknown = JSON.parse(
-      Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString(),
-    )
-    return typeof header === 'object' && header !== null && 'kid' in header ? header.kid : undefined
+    const text = Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString()
+    const header: unknown = JSON.parse(text)
+    if (typeof header !== 'object' || header === null) return undefined
+    return new Map<string, unknown>(Object.entries(header)).get(name)
   } catch {
     return undefined
   }

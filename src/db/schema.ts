@@ -111,7 +111,7 @@ export const keySecrets = sqliteTable(
     /** The hash of the secret that lives until this one is first used, and then for overlap_ms. */
     replaces: text('replaces'),
     overlapMs: integer('overlap_ms'),
-    /** The hash of the secret with which its device asked for it; null: nobody's device did. */
+    /** Its device asked for it, with the secret of this hash or in the claim of this id. */
     mintedWith: text('minted_with'),
   },
   (table) => [index('key_secrets_key').on(table.keyId)],

@@ -14,10 +14,10 @@ import {
 } from './usage-store.ts'
 
 /** When a device last checked in, and its newest report. Milliseconds. */
-export type CheckIn = { readonly seenAt: number; readonly report: string | null }
+type CheckIn = { readonly seenAt: number; readonly report: string | null }
 
 /** A decision, and how long from now until a request of the same cost would pass; null: never. */
-export type Charge = MeterDecision & { readonly retryInMs: number | null }
+type Charge = MeterDecision & { readonly retryInMs: number | null }
 
 const SCHEMA = `
   create table if not exists check_in

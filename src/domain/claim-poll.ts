@@ -1,5 +1,10 @@
+import { err, ok, type Result } from './result.ts'
+import { SECOND_MS } from './time.ts'
+
 /** How long the two codes of a claim are good (RFC 8628 §3.2). */
 export const CLAIM_SECONDS = 600
+/** How long past its end an approval in time is honoured: the poll may have been under way. */
+export const APPROVAL_GRACE_SECONDS = 60
 /** How long a device waits between polls, and by how much that grows when it does not (§3.5). */
 export const POLL_INTERVAL_SECONDS = 5
 export const SLOW_DOWN_SECONDS = 5
@@ -24,15 +29,25 @@ export type PolledClaim = {
 }
 
 /**
- * What a poll is told; undefined: the claim is approved, so go and spend it. `slow_down` is a kind
- * of `authorization_pending` (RFC 8628 §3.5): who polls too fast after the approval still gets it.
+ * What a poll gets: the secret (`spend`), a fresh one in the place of one that was handed out
+ * (`again`: its answer may have been lost), or a refusal. `slow_down` is a kind of
+ * `authorization_pending` (RFC 8628 §3.5): a device that polls too fast after the approval still
+ * gets its secret.
  */
-export function refusalOfPoll(claim: PolledClaim, now: number): PollRefusal | undefined {
-  if (claim.redeemedAt !== null) return 'invalid_grant'
-  if (claim.deniedAt !== null) return 'access_denied'
-  if (now >= claim.expiresAt) return 'expired_token'
-  if (claim.decidedAt !== null) return undefined
+export function decidePoll(
+  claim: PolledClaim,
+  now: number,
+): Result<'spend' | 'again', PollRefusal> {
+  if (claim.redeemedAt !== null) return now < claim.expiresAt ? ok('again') : err('invalid_grant')
+  if (claim.deniedAt !== null) return err('access_denied')
+  if (claim.decidedAt !== null)
+    return now < spendableUntil(claim) ? ok('spend') : err('expired_token')
+  if (now >= claim.expiresAt) return err('expired_token')
   const { lastPolledAt, intervalSeconds } = claim
-  const isEarly = lastPolledAt !== null && now < lastPolledAt + intervalSeconds * 1000
-  return isEarly ? 'slow_down' : 'authorization_pending'
+  const isEarly = lastPolledAt !== null && now < lastPolledAt + intervalSeconds * SECOND_MS
+  return err(isEarly ? 'slow_down' : 'authorization_pending')
+}
+
+function spendableUntil({ expiresAt }: PolledClaim): number {
+  return expiresAt + APPROVAL_GRACE_SECONDS * SECOND_MS
 }

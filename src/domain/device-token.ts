@@ -1,4 +1,5 @@
 import { err, ok, type Result } from './result.ts'
+import { SECOND_MS } from './time.ts'
 
 /** What a device token says (RFC 7519), once its signature is known to be ours. Times: seconds. */
 export type DeviceTokenClaims = {
@@ -77,7 +78,7 @@ const CLOCK_SLACK_MS = 120_000
 
 /** Entries of the revocation feed from before this time concern no token that has not expired. */
 export function feedCutoff(tokenSeconds: number, now: number): number {
-  return now - tokenSeconds * 1000 - CLOCK_SLACK_MS
+  return now - tokenSeconds * SECOND_MS - CLOCK_SLACK_MS
 }
 
 /** Everything whose end ends the token. */

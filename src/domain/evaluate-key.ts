@@ -26,11 +26,15 @@ export type KeySnapshot = {
   readonly feedPosition: number
 }
 
-export type SecretSnapshot = {
+type SecretSnapshot = {
   readonly expiresAt: number | null
   readonly revokedAt: number | null
   /** Whether its use after its end is on record already. */
   readonly isRetiredUseNoted: boolean
+  /** Whether its first use is on record already. */
+  readonly isFirstUseNoted: boolean
+  /** Whether another secret lives until its first use. */
+  readonly isReplacement: boolean
   /** Whether another system made it. */
   readonly isImported: boolean
 }

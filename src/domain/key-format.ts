@@ -14,7 +14,7 @@ const CHECKED_TAIL = /^[0-9A-Za-z]{40}$/
 const IMPORTABLE = /^[\x21-\x7e]{16,256}$/
 const HINT_CHARACTERS = 6
 
-export type PresentedSecret =
+type PresentedSecret =
   /** Begins with our prefix and has its shape: the check decides whether it can be genuine. */
   | { readonly kind: 'checked'; readonly unchecked: string; readonly check: string }
   /** Of another system's making: it can only be one that was imported. */

@@ -1,8 +1,8 @@
 /** What people may call themselves and their devices. Lengths count code points. */
 
 export const NAME_MAX_CHARACTERS = 80
-export const USERNAME_MIN_CHARACTERS = 3
-export const USERNAME_MAX_CHARACTERS = 64
+const USERNAME_MIN_CHARACTERS = 3
+const USERNAME_MAX_CHARACTERS = 64
 
 /**
  * Controls (Cc), line and paragraph separators, lone surrogates (Cs), and the bidirectional

@@ -1,3 +1,5 @@
+import { SECOND_MS } from './time.ts'
+
 /**
  * A sliding window that lets no more than its limit through in any window of its length: a log of
  * grants, kept in buckets so that its size is bounded whatever the limit. A bucket counts in full
@@ -15,7 +17,7 @@
 export type RateLimit = { readonly limit: number; readonly windowSeconds: number }
 
 /** Grants close together: when the first and the newest were, and how much they cost in all. */
-export type Bucket = readonly [openedAt: number, newestAt: number, spent: number]
+type Bucket = readonly [openedAt: number, newestAt: number, spent: number]
 
 /** The buckets that may still count, oldest first. */
 export type RateLimitState = readonly Bucket[]
@@ -41,7 +43,7 @@ export function readWindow(
   cost: number,
   now: number,
 ): WindowReading {
-  const windowMs = policy.windowSeconds * 1000
+  const windowMs = policy.windowSeconds * SECOND_MS
   const live = liveBuckets(state, windowMs, now)
   const spent = live.reduce((sum, [, , count]) => sum + count, 0)
   const [oldest] = live
@@ -60,7 +62,7 @@ export function spendWindow(
   cost: number,
   now: number,
 ): RateLimitState {
-  const windowMs = policy.windowSeconds * 1000
+  const windowMs = policy.windowSeconds * SECOND_MS
   const live = liveBuckets(state, windowMs, now)
   if (cost === 0) return live
   const newest = live.at(-1)

@@ -6,9 +6,9 @@
 const PATTERN = /^lkr_([0-7][0-9a-hjkmnp-tv-z]{25})[0-9A-Za-z]{40}$/
 const CHECK_LENGTH = 8
 
-export const SESSION_ID_PREFIX = 'sess'
+const SESSION_ID_PREFIX = 'sess'
 
-export type ParsedRefreshToken = {
+type ParsedRefreshToken = {
   readonly sessionId: string
   readonly unchecked: string
   readonly check: string

@@ -9,7 +9,7 @@ export const SCOPES_MAX = 64
 /** Verifies the devices of its own owner. */
 export const VERIFY_OWN = 'keys:verify'
 /** Verifies everyone's devices, while its owner is an admin. */
-export const VERIFY_ALL = 'keys:verify-all'
+const VERIFY_ALL = 'keys:verify-all'
 
 /** Scopes over keys themselves: no wildcard covers them, and there are no others. */
 const RESERVED = 'keys:'

@@ -14,3 +14,9 @@ export function clientIp(c: AppContext): string | null {
 export function userAgentOf(c: AppContext): string | null {
   return c.req.header('user-agent')?.slice(0, USER_AGENT_MAX_CHARACTERS) ?? null
 }
+
+/** Where Cloudflare saw the request come from: a country's two letters, or T1 for Tor. */
+export function countryOf(c: AppContext): string | null {
+  const country: unknown = c.req.raw.cf?.country
+  return typeof country === 'string' && /^(?:[A-Z]{2}|T1)$/.test(country) ? country : null
+}

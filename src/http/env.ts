@@ -1,11 +1,12 @@
 import type { Context } from 'hono'
 import { createFactory } from 'hono/factory'
+import type { Once } from '../domain/once.ts'
 import type { IsolateState } from '../isolate/state.ts'
 import type { Settings } from '../settings.ts'
-import type { Problem } from './problems.ts'
+import type { Problem } from './problem-types.ts'
 
 /** What the request's log line will say beside its status: see http/log.ts. */
-export type RequestLog = {
+type RequestLog = {
   subject?: 'change' | 'denial' | 'made-up'
   userId?: string | undefined
   deviceId?: string | undefined
@@ -24,6 +25,8 @@ export type AppEnv = {
     log: RequestLog
     /** What the response will carry, whatever makes it, unless it says otherwise itself. */
     headers: Record<string, string>
+    /** Set by routes that take an Idempotency-Key, if one was sent. */
+    once?: Once
     /** The format of this path's errors. */
     renderError: ErrorRenderer
   }

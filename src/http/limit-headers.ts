@@ -1,4 +1,5 @@
 import type { MeterDecision, MeterPolicy, MeterReading } from '../domain/meter.ts'
+import { SECOND_MS } from '../domain/time.ts'
 
 /**
  * The fields of a metered response (draft-ietf-httpapi-ratelimit-headers-10): what the limits are,
@@ -41,5 +42,5 @@ export function retryAfter({ retryAt }: MeterDecision, now: number): string {
 
 /** Whole seconds, never too few: who waits so long is not early. */
 function secondsUntil(time: number, now: number): number {
-  return Math.max(0, Math.ceil((time - now) / 1000))
+  return Math.max(0, Math.ceil((time - now) / SECOND_MS))
 }

@@ -1,6 +1,7 @@
 import { RETRY_AFTER_SECONDS } from '../domain/unavailable.ts'
 import type { AppContext } from './env.ts'
-import { type Problem, type ProblemCode, type ProblemOptions, PROBLEMS } from './problems.ts'
+import type { Problem, ProblemOptions } from './problem-types.ts'
+import { type ProblemCode, PROBLEMS } from './problems.ts'
 
 /** The window of the platform's limiters, which do not tell when it ends. */
 export const LIMIT_WINDOW_SECONDS = 60

@@ -1,4 +1,3 @@
-import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Denial } from '../domain/evaluate-key.ts'
 
 /**
@@ -21,6 +20,11 @@ export const PROBLEMS = {
     status: 400,
     title: 'The cursor is not valid',
     meaning: 'A cursor comes from the `next_cursor` of an earlier page, unchanged.',
+  },
+  incomplete_body: {
+    status: 400,
+    title: 'The body was not complete',
+    meaning: 'The connection ended before the body did. Nothing was changed.',
   },
   several_credentials: {
     status: 400,
@@ -79,6 +83,11 @@ export const PROBLEMS = {
     title: 'Registration is closed',
     meaning: 'New accounts are made by an administrator of this deployment.',
   },
+  self_rotation_not_allowed: {
+    status: 403,
+    title: 'The key may not be rotated by its device',
+    meaning: 'Its owner has not allowed it: the policy of the key says self_rotation false.',
+  },
   not_found: {
     status: 404,
     title: 'Not found',
@@ -133,6 +142,13 @@ export const PROBLEMS = {
     title: 'The body is of another media type',
     meaning: 'Send application/json.',
   },
+  idempotency_key_reused: {
+    status: 422,
+    title: 'The Idempotency-Key was used for something else',
+    meaning:
+      'Under this key another request was carried out: with another method, path or body. Use a ' +
+      'new key for a new request.',
+  },
   rate_limited: {
     status: 429,
     title: 'Too many requests',
@@ -171,25 +187,4 @@ export function isProblemCode(code: string): code is ProblemCode {
 /** The problem that says a denial over HTTP: the same word, but for what was never issued. */
 export function problemOfDenial(denial: Denial): ProblemCode {
   return denial === 'not_found' ? 'invalid_credential' : denial
-}
-
-/** One fault of a body: where it is (RFC 6901) and what is wrong with it. */
-export type FieldError = { readonly pointer: string; readonly detail: string }
-
-export type ProblemOptions = {
-  /** A sentence about this occurrence. Nothing secret, and nothing of the database's. */
-  readonly detail?: string
-  readonly errors?: readonly FieldError[]
-  /** Further members of the document (RFC 9457 §3.2). */
-  readonly members?: Readonly<Record<string, unknown>>
-  readonly headers?: Readonly<Record<string, string>>
-}
-
-/** An error that is to be answered, before it has a format. */
-export type Problem = ProblemOptions & {
-  readonly code: ProblemCode
-  readonly status: ContentfulStatusCode
-  readonly title: string
-  readonly detail: string
-  readonly headers: Readonly<Record<string, string>>
 }

@@ -1,23 +1,47 @@
-import type { Context, HonoRequest } from 'hono'
+import type { Context } from 'hono'
+import { createMiddleware } from 'hono/factory'
 import { validator } from 'hono/validator'
 import type * as z from 'zod'
+import { err, ok, type Result } from '../domain/result.ts'
 import type { AppEnv } from './env.ts'
 import { problem } from './problem.ts'
-import type { FieldError } from './problems.ts'
+import type { FieldError } from './problem-types.ts'
 
-/** Media types are case-insensitive (RFC 9110 §8.3.1). hono's JSON validator has the same rule. */
+/** Media types are case-insensitive (RFC 9110 §8.3.1). */
 const JSON_MEDIA_TYPE = /^application\/([\w.-]+\+)?json$/i
 
 /** How many faults an answer names: it must not grow with what an anonymous caller sends. */
 const FAULTS_MAX = 20
 
-/** Takes a JSON body that fits the schema: else 415, or 400 naming each fault. */
-export function validBody<Schema extends z.ZodType>(schema: Schema) {
-  return validator('json', async (body: z.input<Schema>, c: Context<AppEnv>) => {
-    if (!isJson(c.req.raw) && (await hasBody(c.req))) return problem(c, 'unsupported_media_type')
-    const parsed = schema.safeParse(body)
-    return parsed.success ? parsed.data : problem(c, 'invalid_request', faults(parsed.error))
+/**
+ * Takes a JSON body that fits the schema: else 415, or 400 naming each fault. No body is an empty
+ * object, with or without a media type: it will do where every field is optional.
+ */
+export function validBody<Schema extends z.ZodType<object>>(schema: Schema) {
+  return createMiddleware<AppEnv, string, BodyInput<Schema>>(async function validBody(c, next) {
+    const text = await c.req.text()
+    if (text !== '' && !isJson(c.req.raw)) return problem(c, 'unsupported_media_type')
+    const json = parseJson(text === '' ? '{}' : text)
+    if (!json.ok) return problem(c, 'invalid_json')
+    const parsed = schema.safeParse(json.value)
+    if (!parsed.success) return problem(c, 'invalid_request', faults(parsed.error))
+    c.req.addValidatedData('json', parsed.data)
+    return await next()
   })
+}
+
+/** What hono knows of a validated body: `c.req.valid('json')`, and the typed client's `json`. */
+type BodyInput<Schema extends z.ZodType> = {
+  in: { json: z.input<Schema> }
+  out: { json: z.output<Schema> }
+}
+
+function parseJson(text: string): Result<unknown, 'invalid'> {
+  try {
+    return ok(JSON.parse(text))
+  } catch {
+    return err('invalid')
+  }
 }
 
 /** Takes query parameters that fit the schema: else 400 naming each fault. */
@@ -33,11 +57,6 @@ export function validQuery<Schema extends z.ZodType>(schema: Schema) {
 export function isJson(request: Request): boolean {
   const [mediaType = ''] = (request.headers.get('content-type') ?? '').split(';')
   return JSON_MEDIA_TYPE.test(mediaType.trim())
-}
-
-/** A request without a body has no media type to be wrong. An empty one may still be a stream. */
-async function hasBody(request: HonoRequest): Promise<boolean> {
-  return request.raw.body !== null && (await request.arrayBuffer()).byteLength > 0
 }
 
 function faults(error: z.core.$ZodError): { errors: FieldError[] } {

@@ -72,10 +72,10 @@ export class KeyCache {
     this.#entries.replace(hash, (entry) => ({ ...entry, failedAt }))
   }
 
-  /** Notes in a kept snapshot that the use of its retired secret is on record. */
-  noteRetiredUse(hash: string): void {
+  /** Notes in a kept snapshot that a use of its secret is on record. */
+  noteUse(hash: string, noted: 'isFirstUseNoted' | 'isRetiredUseNoted'): void {
     this.#entries.replace(hash, (entry) => {
-      const secret = { ...entry.snapshot.secret, isRetiredUseNoted: true }
+      const secret = { ...entry.snapshot.secret, [noted]: true }
       return { ...entry, snapshot: { ...entry.snapshot, secret } }
     })
   }

@@ -1,5 +1,7 @@
+import { SECOND_MS } from '../domain/time.ts'
+
 /** What happens to many requests at once, and is worth one line a second. */
-export type SampledEvent =
+type SampledEvent =
   | 'serving-stale-key'
   | 'serving-stale-feed'
   | 'rpc-unavailable'
@@ -20,7 +22,7 @@ export class SampledLog {
     const entry = this.#counted.get(event) ?? { count: 0, loggedSecond: 0 }
     this.#counted.set(event, entry)
     entry.count += 1
-    const second = Math.floor(now / 1000)
+    const second = Math.floor(now / SECOND_MS)
     if (second === entry.loggedSecond) return
     const line = JSON.stringify({ event, count: entry.count })
     if (event === 'made-up-credentials') console.warn(line)

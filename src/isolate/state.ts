@@ -7,7 +7,7 @@ import { TokenCache } from './token-cache.ts'
 import { UsageBuffer } from './usage-buffer.ts'
 
 /** What the last probe of the database found, and when, in milliseconds. */
-export type Probe = { readonly at: number; readonly isUp: boolean }
+type Probe = { readonly at: number; readonly isUp: boolean }
 
 /**
  * All that one isolate remembers between requests: plain data, never a promise or an I/O object.
@@ -23,13 +23,8 @@ export class IsolateState {
   readonly usage = new UsageBuffer()
   readonly log = new SampledLog()
   lastProbe: Probe | undefined
-  #startedAt: number | undefined
-
-  /** When this isolate had its first request: at global scope there is no clock. */
-  startedAt(now: number): number {
-    this.#startedAt ??= now
-    return this.#startedAt
-  }
+  /** When this isolate had its first request (milliseconds): at global scope there is no clock. */
+  startedAt: number | undefined
 
   /**
    * Forgets what is known of an owner, a device or a key by its id. Call it after the commit.

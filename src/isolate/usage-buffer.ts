@@ -8,7 +8,7 @@ const FLUSH_DEADLINE_MS = 30_000
 /** Objects that one flush calls; the rest waits for the next. */
 export const FLUSH_DEVICES_MAX = 40
 
-export type DeviceUsage = { readonly deviceId: string; readonly counts: readonly UsageCount[] }
+type DeviceUsage = { readonly deviceId: string; readonly counts: readonly UsageCount[] }
 
 /**
  * What this isolate has counted and not yet handed on: plain data, which whichever request is there

@@ -81,6 +81,10 @@ export function DecisionForm({
         required
       />
       <Scopes asked={claim.scopes} />
+      <label>
+        <input type="checkbox" name="self_rotation" value="on" />
+        It may replace its own key
+      </label>
       <button type="submit" name="decision" value="approve">
         Approve
       </button>

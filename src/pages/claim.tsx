@@ -1,7 +1,9 @@
 import type { Context } from 'hono'
 import { limitedNetwork } from '../domain/network.ts'
+import { err } from '../domain/result.ts'
+import { SECOND_MS } from '../domain/time.ts'
 import { parseUserCode, showUserCode } from '../domain/user-code.ts'
-import { auditContextOf, verifyContextOf, visitorContextOf } from '../http/auth/audit-context.ts'
+import { auditContextOf, verifyContextOf, visitorContextOf } from '../http/auth/contexts.ts'
 import { mayTryPassword } from '../http/auth/password-attempt.ts'
 import { clientIp, userAgentOf } from '../http/client.ts'
 import { type AppEnv, factory } from '../http/env.ts'
@@ -9,8 +11,9 @@ import { type Form, readForm } from '../http/form.ts'
 import { noteDenial } from '../http/log.ts'
 import { claimDecision } from '../schemas/claims.ts'
 import { signIn as signInFields } from '../schemas/sessions.ts'
+import { SessionEnded } from '../services/changes/commit.ts'
 import { chargeClaimAttempt } from '../services/claims/charge-claim.ts'
-import { decideClaim } from '../services/claims/decide-claim.ts'
+import { type ClaimDecision, decideClaim } from '../services/claims/decide-claim.ts'
 import { type Claim, findClaim } from '../services/claims/find-claim.ts'
 import { ACCESS_TOKEN_SECONDS, verifyAccessToken } from '../services/sessions/access-token.ts'
 import { revokeSession } from '../services/sessions/sessions.ts'
@@ -48,7 +51,7 @@ async function showClaim(c: PageContext, form: Form): Promise<Response> {
   const fields = signInFields.safeParse({ username, password })
   if (!fields.success) return signInPage(c, code, 400, 'Fill in all three fields.')
   if (!(await mayTryPassword(c, fields.data.username))) return tooMany(c, code)
-  const idleMs = ACCESS_TOKEN_SECONDS * 1000
+  const idleMs = ACCESS_TOKEN_SECONDS * SECOND_MS
   const input = { ...fields.data, userAgent: userAgentOf(c), idleMs }
   const opened = await signIn(visitorContextOf(c), input)
   if (!opened.ok) {
@@ -91,9 +94,11 @@ async function takeAnswer(c: PageContext, form: Form, accessToken: string): Prom
     const fault = `${String(issue?.path[0] ?? 'answer')}: ${issue?.message ?? 'not valid'}`
     return decisionPage(c, claim.value, code, visitor, fault)
   }
-  const { userId } = visitor
-  const decision = answer.data.decision === 'deny' ? answer.data : { ...answer.data, key: {} }
-  const decided = await decideClaim(contextOf(c, visitor), { userId, typedCode: code, decision })
+  const decision =
+    answer.data.decision === 'deny'
+      ? answer.data
+      : { ...answer.data, key: { selfRotation: answer.data.key.self_rotation } }
+  const decided = await decide(c, visitor, code, decision)
   if (!decided.ok && decided.reason === 'scopes_widened') {
     const fault = 'scopes: more than the device asks for'
     return decisionPage(c, claim.value, code, visitor, fault)
@@ -105,25 +110,36 @@ async function takeAnswer(c: PageContext, form: Form, accessToken: string): Prom
     : render(c, 'Denied', <p>The device gets nothing. You can close this page.</p>)
 }
 
+/** Two clicks are one answer: the second finds nothing that waits, and its session ended. */
+async function decide(c: PageContext, visitor: Visitor, code: string, decision: ClaimDecision) {
+  const { userId, sessionId } = visitor
+  const ctx = auditContextOf(c, { type: 'user', userId, sessionId })
+  try {
+    return await decideClaim(ctx, { userId, typedCode: code, decision })
+  } catch (thrown) {
+    if (thrown instanceof SessionEnded) return err('not_found')
+    throw thrown
+  }
+}
+
 /** The form's fields as the API takes them: of the scopes, those that are still checked. */
 function answerIn(form: Form): Record<string, unknown> {
   const decision = form.get('decision')
   if (decision !== 'approve') return { decision }
   const checked = [...form].flatMap(([name, value]) => (name.startsWith('scope.') ? [value] : []))
   const typed = (form.get('scopes') ?? '').split(/\s+/).filter((scope) => scope !== '')
-  return { decision, name: form.get('name') ?? '', scopes: [...checked, ...typed] }
+  const key = { self_rotation: form.has('self_rotation') }
+  return { decision, name: form.get('name') ?? '', scopes: [...checked, ...typed], key }
 }
 
 async function mayTryCode(c: PageContext, { userId }: Visitor): Promise<boolean> {
   return await chargeClaimAttempt(c.env.CLAIM_LIMITER_USER, { ip: clientIp(c), userId })
 }
 
+/** Ends the session of the page, whether or not it still lives. */
 async function leave(c: PageContext, visitor: Visitor): Promise<void> {
-  await revokeSession(contextOf(c, visitor), visitor)
-}
-
-function contextOf(c: PageContext, { userId, sessionId }: Visitor) {
-  return auditContextOf(c, { type: 'user', userId, sessionId })
+  const ctx = auditContextOf(c, { type: 'visitor', userId: visitor.userId })
+  await revokeSession(ctx, visitor)
 }
 
 function tooMany(c: PageContext, code: string | undefined): Response {

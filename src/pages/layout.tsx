@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Child } from 'hono/jsx'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { AppContext } from '../http/env.ts'
-import type { Problem } from '../http/problems.ts'
+import type { Problem } from '../http/problem-types.ts'
 
 /** The style of every page: the hash in the Content-Security-Policy lets in this and no other. */
 const STYLE = `
@@ -13,7 +13,7 @@ label, legend, dt { font-weight: 600 }
 label, input { display: block }
 fieldset, legend { border: 0; margin: 0; padding: 0 }
 fieldset label { font-weight: 400 }
-fieldset input { display: inline-block; margin: 0 .5rem 0 0 }
+input[type=checkbox] { display: inline-block; margin: 0 .5rem 0 0 }
 input[type=text], input[type=password] { box-sizing: border-box; font: inherit;
   margin: .25rem 0 1rem; padding: .5rem; width: 100% }
 .code { font-family: ui-monospace, monospace; letter-spacing: .1em; white-space: nowrap }

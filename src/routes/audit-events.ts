@@ -1,5 +1,5 @@
 import { rfc3339 } from '../domain/time.ts'
-import { verifyContextOf } from '../http/auth/audit-context.ts'
+import { verifyContextOf } from '../http/auth/contexts.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
 import { validQuery } from '../http/validate.ts'

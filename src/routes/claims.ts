@@ -1,6 +1,7 @@
 import { parseUserCode, showUserCode } from '../domain/user-code.ts'
 import { rfc3339 } from '../domain/time.ts'
-import { userContextOf, verifyContextOf } from '../http/auth/audit-context.ts'
+import { userContextOf, verifyContextOf } from '../http/auth/contexts.ts'
+import { idempotent } from '../http/auth/idempotent.ts'
 import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
 import { clientIp } from '../http/client.ts'
 import { factory } from '../http/env.ts'
@@ -9,8 +10,9 @@ import { validBody } from '../http/validate.ts'
 import { claimDecision } from '../schemas/claims.ts'
 import { chargeClaimAttempt } from '../services/claims/charge-claim.ts'
 import { decideClaim } from '../services/claims/decide-claim.ts'
-import { type Claim, findClaim } from '../services/claims/find-claim.ts'
+import { type Claim, type ClaimStatus, findClaimFor } from '../services/claims/find-claim.ts'
 import { keyInputOf } from './key-input.ts'
+import { replayHeaders } from './wire.ts'
 
 /** A user's answer to a device that shows a code. Unknown, decided and expired are the same 404. */
 export const claims = factory
@@ -18,10 +20,11 @@ export const claims = factory
   .get('/v1/claims/:user_code', requireUser(), async (c) => {
     const code = c.req.param('user_code')
     if (!(await mayTryCode(c))) return problem(c, 'rate_limited')
-    const claim = await findClaim(verifyContextOf(c), code)
-    return claim.ok ? c.json(toWire(claim.value, code, 'pending')) : problem(c, claim.reason)
+    const found = await findClaimFor(verifyContextOf(c), { userId: c.var.user.id, typedCode: code })
+    if (!found.ok) return problem(c, found.reason)
+    return c.json(toWire(found.value.claim, code, found.value.status))
   })
-  .post('/v1/claims/:user_code', requireUser(), validBody(claimDecision), async (c) => {
+  .post('/v1/claims/:user_code', requireUser(), idempotent, validBody(claimDecision), async (c) => {
     const { user, now } = c.var
     const code = c.req.param('user_code')
     if (!(await mayTryCode(c))) return problem(c, 'rate_limited')
@@ -38,21 +41,17 @@ export const claims = factory
     const decided = await decideClaim(userContextOf(c), input)
     if (decided.ok) {
       const { decision, grantedName, grantedScopes, deviceId } = decided.value
-      return c.json({
-        ...toWire(decided.value, code, decision === 'approve' ? 'approved' : 'denied'),
-        granted:
-          decision === 'deny'
-            ? null
-            : {
-                name: grantedName,
-                scopes: grantedScopes,
-                device_id: deviceId,
-              },
-      })
+      const granted = { name: grantedName, scopes: grantedScopes, device_id: deviceId }
+      const isApproved = decision === 'approve'
+      const claim = toWire(decided.value, code, isApproved ? 'approved' : 'denied')
+      const body = { ...claim, granted: isApproved ? granted : null }
+      return c.json(body, 200, replayHeaders(decided.value))
     }
     switch (decided.reason) {
       case 'not_found':
         return problem(c, 'not_found')
+      case 'idempotency_key_reused':
+        return problem(c, decided.reason)
       case 'device_not_found':
         return problem(c, 'not_found', { detail: 'You have no device of that device_id.' })
       case 'scopes_widened': {
@@ -72,7 +71,7 @@ async function mayTryCode(c: UserContext): Promise<boolean> {
   return allowed
 }
 
-function toWire(claim: Claim, typedCode: string, status: 'pending' | 'approved' | 'denied') {
+function toWire(claim: Claim, typedCode: string, status: ClaimStatus | 'denied') {
   return {
     user_code: showUserCode(parseUserCode(typedCode) ?? ''),
     status,

@@ -1,4 +1,5 @@
-import { userContextOf, verifyContextOf, visitorContextOf } from '../http/auth/audit-context.ts'
+import { userContextOf, verifyContextOf, visitorContextOf } from '../http/auth/contexts.ts'
+import { idempotent } from '../http/auth/idempotent.ts'
 import { mayTryPassword } from '../http/auth/password-attempt.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { refused, verifyPresented } from '../http/auth/verify-presented.ts'
@@ -58,6 +59,7 @@ export const classic = factory
   .post(
     '/user/add-device',
     requireUser({ schemes: ['JWT', 'Bearer'] }),
+    idempotent,
     validBody(classicDevice),
     async (c) => {
       const { device_name: name } = c.req.valid('json')

@@ -1,9 +1,9 @@
 import { CLAIM_SECONDS, POLL_INTERVAL_SECONDS } from '../domain/claim-poll.ts'
 import { showUserCode } from '../domain/user-code.ts'
-import { verifyContextOf } from '../http/auth/audit-context.ts'
+import { verifyContextOf } from '../http/auth/contexts.ts'
 import { readClientId } from '../http/auth/oauth-client.ts'
-import { clientIp } from '../http/client.ts'
-import { type AppContext, factory } from '../http/env.ts'
+import { clientIp, countryOf } from '../http/client.ts'
+import { factory } from '../http/env.ts'
 import { readForm } from '../http/form.ts'
 import { oauthError } from '../http/oauth-error.ts'
 import { problem } from '../http/problem.ts'
@@ -55,10 +55,4 @@ export const deviceAuthorization = factory
 const FAULTS = {
   client_id: 'client_id must be 1 to 64 visible ASCII characters.',
   name: 'device_name must be 1 to 80 characters, no control character among them.',
-}
-
-/** Where Cloudflare saw the request come from: a country's two letters, or T1 for Tor. */
-function countryOf(c: AppContext): string | null {
-  const country: unknown = c.req.raw.cf?.country
-  return typeof country === 'string' && /^(?:[A-Z]{2}|T1)$/.test(country) ? country : null
 }

@@ -1,12 +1,18 @@
 import { rfc3339 } from '../domain/time.ts'
-import { verifyContextOf } from '../http/auth/audit-context.ts'
+import { auditContextOf, verifyContextOf } from '../http/auth/contexts.ts'
+import { idempotent } from '../http/auth/idempotent.ts'
 import { requireDevice } from '../http/auth/require-device.ts'
+import { countryOf } from '../http/client.ts'
 import { factory } from '../http/env.ts'
+import { problem } from '../http/problem.ts'
 import { validBody } from '../http/validate.ts'
 import { checkIn as checkInBody } from '../schemas/devices.ts'
+import { ownRotation } from '../schemas/keys.ts'
 import { checkIn } from '../services/devices/check-in.ts'
 import { limitFields } from '../services/keys/key-row.ts'
-import { toWireTime } from './wire.ts'
+import { rotateOwnKey } from '../services/keys/rotate-own-key.ts'
+import { recordFirstUse } from '../services/verify/record-first-use.ts'
+import { replayHeaders, toWireIssued, toWireTime } from './wire.ts'
 
 /** What a device calls with its own key. */
 export const device = factory
@@ -30,3 +36,23 @@ export const device = factory
     const { receivedAt } = await checkIn(verifyContextOf(c), { deviceId: c.var.device.id, report })
     return c.json({ received_at: rfc3339(receivedAt) }, 201)
   })
+  .post(
+    '/v1/device/rotate',
+    requireDevice({ secretOnly: true }),
+    idempotent,
+    validBody(ownRotation),
+    async (c) => {
+      const { device, policy, credential } = c.var
+      const ctx = auditContextOf(c, { type: 'device', deviceId: device.id })
+      if (credential.kind === 'secret') {
+        // What asks is used: before a successor is made, the one that it replaced ends.
+        const { hash, snapshot } = credential
+        await recordFirstUse(ctx, { hash, snapshot, policy, country: countryOf(c) })
+      }
+      const { overlap_seconds: overlapSeconds } = c.req.valid('json')
+      const input = { policy, secretHash: credential.hash, overlapSeconds }
+      const rotated = await rotateOwnKey(ctx, input)
+      if (!rotated.ok) return problem(c, rotated.reason)
+      return c.json(toWireIssued(rotated.value, c.var.now), 200, replayHeaders(rotated.value))
+    },
+  )

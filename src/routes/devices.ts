@@ -1,5 +1,6 @@
 import { rfc3339 } from '../domain/time.ts'
-import { userContextOf, verifyContextOf } from '../http/auth/audit-context.ts'
+import { userContextOf, verifyContextOf } from '../http/auth/contexts.ts'
+import { idempotent } from '../http/auth/idempotent.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
@@ -12,21 +13,25 @@ import { type Device, findDevice, listDevices } from '../services/devices/find-d
 import { readLastUses } from '../services/devices/read-usage.ts'
 import { updateDevice } from '../services/devices/update-device.ts'
 import { keyInputOf } from './key-input.ts'
-import { lastOf, nextCursor, toWireKey, toWireTime } from './wire.ts'
+import { lastOf, nextCursor, replayHeaders, toWireIssued, toWireTime } from './wire.ts'
 
 /** A user's devices. Another's device and one that is not there are the same 404. */
 export const devices = factory
   .createApp()
-  .post('/v1/devices', requireUser(), validBody(deviceCreation), async (c) => {
+
+  .post('/v1/devices', requireUser(), idempotent, validBody(deviceCreation), async (c) => {
     const { user, settings, now } = c.var
     const { key: policy, ...fields } = c.req.valid('json')
     const input = { ...fields, userId: user.id, key: keyInputOf(policy, now) }
     const created = await createDevice(userContextOf(c), input)
     if (!created.ok) return problem(c, created.reason)
-    const { device, key, secret } = created.value
+    const { device } = created.value
     c.var.log.deviceId = device.id
-    const body = { device: toWire(device), key: toWireKey(key, now), api_key: secret }
-    return c.json(body, 201, { Location: `${settings.publicUrl}/v1/devices/${device.id}` })
+    const location = `${settings.publicUrl}/v1/devices/${device.id}`
+    return c.json({ device: toWire(device), ...toWireIssued(created.value, now) }, 201, {
+      Location: location,
+      ...replayHeaders(created.value),
+    })
   })
   .get('/v1/devices', requireUser(), validQuery(deviceQuery), async (c) => {
     const { limit, cursor, q, status } = c.req.valid('query')

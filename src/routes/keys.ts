@@ -1,4 +1,5 @@
-import { userContextOf, verifyContextOf } from '../http/auth/audit-context.ts'
+import { userContextOf, verifyContextOf } from '../http/auth/contexts.ts'
+import { idempotent } from '../http/auth/idempotent.ts'
 import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
@@ -11,7 +12,7 @@ import { revokeKey } from '../services/keys/revoke-key.ts'
 import { rotateKey } from '../services/keys/rotate-key.ts'
 import { updateKey } from '../services/keys/update-key.ts'
 import { keyInputOf } from './key-input.ts'
-import { nextCursor, toWireKey } from './wire.ts'
+import { nextCursor, replayHeaders, toWireIssued, toWireKey } from './wire.ts'
 
 /** The keys of a user's device. What is another's and what is not there are the same 404. */
 export const keys = factory
@@ -30,17 +31,18 @@ export const keys = factory
       next_cursor: nextCursor(last && { at: last.createdAt, id: last.id }),
     })
   })
-  .post('/v1/devices/:id/keys', requireUser(), validBody(keyPolicy), async (c) => {
+  .post('/v1/devices/:id/keys', requireUser(), idempotent, validBody(keyPolicy), async (c) => {
     const { user, settings, now } = c.var
     const device = { userId: user.id, deviceId: c.req.param('id') }
     c.var.log.deviceId = device.deviceId
     const input = { ...device, ...keyInputOf(c.req.valid('json'), now) }
     const created = await createKey(userContextOf(c), input)
     if (!created.ok) return problem(c, created.reason)
-    const { key, secret } = created.value
+    const { key } = created.value
     c.var.log.keyId = key.id
     const location = `${settings.publicUrl}/v1/devices/${key.deviceId}/keys/${key.id}`
-    return c.json({ key: toWireKey(key, now), api_key: secret }, 201, { Location: location })
+    const headers = { Location: location, ...replayHeaders(created.value) }
+    return c.json(toWireIssued(created.value, now), 201, headers)
   })
   .get('/v1/devices/:id/keys/:key_id', requireUser(), async (c) => {
     const ctx = verifyContextOf(c)
@@ -62,14 +64,19 @@ export const keys = factory
     if (!revoked.value.isNew) delete c.var.log.subject
     return c.body(null, 204)
   })
-  .post('/v1/devices/:id/keys/:key_id/rotate', requireUser(), validBody(rotation), async (c) => {
-    const { overlap_seconds: overlapSeconds } = c.req.valid('json')
-    const path = pathOf(c, c.req.param())
-    const rotated = await rotateKey(userContextOf(c), { path, overlapSeconds })
-    if (!rotated.ok) return problem(c, rotated.reason)
-    const { key, secret } = rotated.value
-    return c.json({ key: toWireKey(key, c.var.now), api_key: secret })
-  })
+  .post(
+    '/v1/devices/:id/keys/:key_id/rotate',
+    requireUser(),
+    idempotent,
+    validBody(rotation),
+    async (c) => {
+      const { overlap_seconds: overlapSeconds, until_used: untilUsed } = c.req.valid('json')
+      const input = { path: pathOf(c, c.req.param()), overlapSeconds, untilUsed }
+      const rotated = await rotateKey(userContextOf(c), input)
+      if (!rotated.ok) return problem(c, rotated.reason)
+      return c.json(toWireIssued(rotated.value, c.var.now), 200, replayHeaders(rotated.value))
+    },
+  )
 
 /** Which key the path names, under the user who asks; the log line names it too. */
 function pathOf(

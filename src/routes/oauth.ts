@@ -1,7 +1,7 @@
 import type { PollRefusal } from '../domain/claim-poll.ts'
 import { narrowsScopes } from '../domain/scopes.ts'
-import { auditContextOf, verifyContextOf } from '../http/auth/audit-context.ts'
-import { readClientId, requireClient, tooMany } from '../http/auth/oauth-client.ts'
+import { auditContextOf, verifyContextOf } from '../http/auth/contexts.ts'
+import { readClientId, authenticateClient, tooMany } from '../http/auth/oauth-client.ts'
 import { authenticateVerifier } from '../http/auth/oauth-verifier.ts'
 import { callerOf } from '../http/auth/verify-presented.ts'
 import { clientIp } from '../http/client.ts'
@@ -45,19 +45,19 @@ export const oauth = factory
     const presented = form.value.get('token')
     if (presented === undefined) return oauthError(c, 400, 'invalid_request', 'token is missing')
     const request = { presented, ownerId: verifier.value.ownerId, caller: callerOf(c) }
-    const answer = await introspect(verifyContextOf(c), request)
+    const answer = await introspect(verifyContextOf(c, Date.now()), request)
     return answer.ok ? c.json(answer.value) : tooMany(c, null)
   })
   .post('/oauth/revoke', async (c) => {
     const form = await readForm(c)
     if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
-    const client = await requireClient(c, form.value)
+    const client = await authenticateClient(c, form.value)
     if (!client.ok) return client.reason
     const { device } = client.value.policy
     const presented = form.value.get('token')
     if (presented === undefined) return oauthError(c, 400, 'invalid_request', 'token is missing')
-    const request = { presented, cost: 0, fresh: true }
-    const verified = await verifyKey(verifyContextOf(c), request)
+    const request = { presented, cost: 0, isUse: false, fresh: true }
+    const verified = await verifyKey(verifyContextOf(c, Date.now()), request)
     // RFC 7009 §2.2: what is not a live token of this client's is no error, and nothing changes.
     if (verified.valid && verified.policy.device.id === device.id) {
       const { policy, credential } = verified
@@ -69,7 +69,7 @@ export const oauth = factory
 
 /** RFC 6749 §4.4, with the audience of RFC 8707. */
 async function grantClientCredentials(c: AppContext, form: Form): Promise<Response> {
-  const client = await requireClient(c, form)
+  const client = await authenticateClient(c, form)
   if (!client.ok) return client.reason
   const { settings } = c.var
   const { policy, credential } = client.value

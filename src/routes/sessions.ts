@@ -1,5 +1,5 @@
 import { rfc3339 } from '../domain/time.ts'
-import { userContextOf, verifyContextOf, visitorContextOf } from '../http/auth/audit-context.ts'
+import { userContextOf, verifyContextOf, visitorContextOf } from '../http/auth/contexts.ts'
 import { mayTryPassword } from '../http/auth/password-attempt.ts'
 import { denied } from '../http/auth/refuse.ts'
 import { requireUser } from '../http/auth/require-user.ts'

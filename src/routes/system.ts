@@ -1,4 +1,4 @@
-import { verifyContextOf } from '../http/auth/audit-context.ts'
+import { verifyContextOf } from '../http/auth/contexts.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
 import { isProblemCode, PROBLEMS } from '../http/problems.ts'

@@ -1,6 +1,6 @@
 import type { UsageRow } from '../domain/usage-count.ts'
 import { rfc3339 } from '../domain/time.ts'
-import { verifyContextOf } from '../http/auth/audit-context.ts'
+import { verifyContextOf } from '../http/auth/contexts.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'

@@ -1,5 +1,5 @@
 import { rfc3339 } from '../domain/time.ts'
-import { userContextOf, visitorContextOf } from '../http/auth/audit-context.ts'
+import { userContextOf, visitorContextOf } from '../http/auth/contexts.ts'
 import { mayTryPassword } from '../http/auth/password-attempt.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'

@@ -1,5 +1,5 @@
 import { verifierReach } from '../domain/scopes.ts'
-import { verifyContextOf } from '../http/auth/audit-context.ts'
+import { verifyContextOf } from '../http/auth/contexts.ts'
 import { throttled } from '../http/auth/refuse.ts'
 import { requireDevice } from '../http/auth/require-device.ts'
 import { callerOf } from '../http/auth/verify-presented.ts'
@@ -22,7 +22,7 @@ export const verify = factory
       const isForAll = verifierReach(key.scopes, owner.role) === 'all'
       const ownerId = isForAll ? undefined : owner.id
       const request = { presented, ...asked, ownerId, caller: callerOf(c) }
-      const result = await verifyFor(verifyContextOf(c), request)
+      const result = await verifyFor(verifyContextOf(c, Date.now()), request)
       if (!result.ok) return throttled(c)
       if (!result.value.valid) noteDenial(c, result.value.code)
       return c.json(result.value)

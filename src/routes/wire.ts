@@ -2,6 +2,7 @@ import { rfc3339 } from '../domain/time.ts'
 import type { LastUse } from '../domain/usage-count.ts'
 import { cursorAfter } from '../schemas/page.ts'
 import { type Key, statusOf } from '../services/keys/find-keys.ts'
+import type { IssuedKey } from '../services/keys/issued-key.ts'
 import { limitFields } from '../services/keys/key-row.ts'
 
 /** A time as the wire shows it; null stays null. */
@@ -30,6 +31,7 @@ export function toWireKey(key: Key, now: number, lastUses?: readonly LastUse[]) 
     updated_at: rfc3339(key.updatedAt),
     expires_at: toWireTime(key.expiresAt),
     ...limitFields(key.limits),
+    self_rotation: key.selfRotation,
     revoked_at: toWireTime(key.revokedAt),
     revoked_reason: key.revokedReason,
     ...(lastUses && { last_used_at: lastOf(lastUses, ({ keyId }) => keyId === key.id) }),
@@ -37,11 +39,30 @@ export function toWireKey(key: Key, now: number, lastUses?: readonly LastUse[]) 
       hint: secret.hint,
       created_at: rfc3339(secret.createdAt),
       expires_at: toWireTime(secret.expiresAt),
+      first_used_at: toWireTime(secret.firstUsedAt),
+      first_used_country: secret.firstUsedCountry,
       ...(lastUses && {
         last_used_at: lastOf(lastUses, ({ secretHash }) => secretHash === secret.hash),
       }),
     })),
   }
+}
+
+/**
+ * A key with the secret that was made for it. In a repeated answer the secret is null once it was
+ * used, or has ended.
+ */
+export function toWireIssued({ key, secret, isUsed }: IssuedKey, now: number) {
+  return {
+    key: toWireKey(key, now),
+    api_key: secret,
+    ...(isUsed ? { already_used: true } : {}),
+  }
+}
+
+/** Says that an answer is one that was given before. */
+export function replayHeaders({ isReplay }: Pick<IssuedKey, 'isReplay'>): Record<string, string> {
+  return isReplay ? { 'Idempotency-Replayed': 'true' } : {}
 }
 
 /** When the newest of some uses was; null: never. */

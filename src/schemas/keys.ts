@@ -4,9 +4,9 @@ import { name } from './names.ts'
 import { pageQuery } from './page.ts'
 
 /** Ten years, of 365 days. */
-export const EXPIRES_IN_MAX_SECONDS = 315_360_000
+const EXPIRES_IN_MAX_SECONDS = 315_360_000
 /** Thirty days. */
-export const OVERLAP_MAX_SECONDS = 2_592_000
+const OVERLAP_MAX_SECONDS = 2_592_000
 
 const scope = z
   .string()
@@ -50,6 +50,8 @@ export const unscopedPolicyFields = {
     .nullable()
     .optional(),
   expires_in: z.int().min(1).max(EXPIRES_IN_MAX_SECONDS).optional(),
+  /** Whether its device may rotate it. */
+  self_rotation: z.boolean().optional(),
 }
 
 const policyFields = { ...unscopedPolicyFields, scopes: scopes.optional() }
@@ -74,6 +76,13 @@ export const keyQuery = pageQuery.extend({
   status: z.enum(['active', 'disabled', 'expired', 'revoked']).optional(),
 })
 
+const overlapSeconds = z.int().min(0).max(OVERLAP_MAX_SECONDS).default(0)
+
 export const rotation = z.strictObject({
-  overlap_seconds: z.int().min(0).max(OVERLAP_MAX_SECONDS).default(0),
+  overlap_seconds: overlapSeconds,
+  /** The old secret lives until the new one is first used, and then for the overlap. */
+  until_used: z.boolean().default(false),
 })
+
+/** A device's own rotation is always until the new secret is used. */
+export const ownRotation = z.strictObject({ overlap_seconds: overlapSeconds })

@@ -2,12 +2,12 @@ import * as z from 'zod'
 import { normalizeName } from '../domain/names.ts'
 
 /** What a metadata or report object may hold, as UTF-8 JSON. */
-export const JSON_OBJECT_MAX_BYTES = 4096
+const JSON_OBJECT_MAX_BYTES = 4096
 
 /** SQLite's JSON functions stop at 1,000, and nobody means that many. */
 const JSON_DEPTH_MAX = 32
 
-export type JsonObject = Record<string, unknown>
+type JsonObject = Record<string, unknown>
 
 export const name = z.string().transform((text, context) => {
   const normal = normalizeName(text)

@@ -1,11 +1,11 @@
 import * as z from 'zod'
 
-export const PAGE_LIMIT_MAX = 100
-export const PAGE_LIMIT_DEFAULT = 20
+const PAGE_LIMIT_MAX = 100
+const PAGE_LIMIT_DEFAULT = 20
 const position = z.tuple([z.int().nonnegative(), z.string().max(64)])
 
 /** Where a page begins: after this time and id. */
-export type PagePosition = { readonly at: number; readonly id: string }
+type PagePosition = { readonly at: number; readonly id: string }
 
 export const cursor = z
   .string()

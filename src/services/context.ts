@@ -1,3 +1,4 @@
+import type { Once } from '../domain/once.ts'
 import type { IsolateState } from '../isolate/state.ts'
 import type { Settings } from '../settings.ts'
 import type { DeviceStates } from './device-object.ts'
@@ -26,4 +27,6 @@ export type AuditContext<By extends Actor = Actor> = VerifyContext & {
   readonly actor: By
   readonly ip: string | null
   readonly requestId: string | null
+  /** Null or absent: the request cannot be asked for again. */
+  readonly once?: Once | null
 }

@@ -4,7 +4,7 @@ import { badDeviceSecrets } from '../support/bad-credentials.ts'
 import { call, pick } from '../support/client.ts'
 import { countStatements } from '../support/counting.ts'
 import { expectProblem, TIME } from '../support/expectations.ts'
-import { makeDevice, makeUser } from '../support/fixtures.ts'
+import { makeDevice, makeUser, markUsed } from '../support/fixtures.ts'
 import { KEY_KINDS, makeLimitedDevice } from '../support/limits.ts'
 import { rowsOf } from '../support/rows.ts'
 import { forgedFrom } from '../support/tokens.ts'
@@ -22,6 +22,7 @@ const PLACES: readonly (readonly [string, (secret: string) => Headers])[] = [
 describe.each(KEY_KINDS)('the cost of a call with %s', (_, limits) => {
   it('is one statement for a genuine secret and none for a forged one', async () => {
     const device = await makeLimitedDevice(await makeUser(), limits)
+    await markUsed(device)
     const counted = countStatements(env.DB)
     const wrapped = { ...env, DB: counted.database }
 
@@ -121,6 +122,7 @@ describe('POST /v1/device/check-ins', () => {
   it('keeps the report in the device’s object, and writes nothing to D1', async () => {
     const user = await makeUser()
     const device = await makeDevice(user)
+    await markUsed(device)
     const { statements, database } = countStatements(env.DB)
     const checkIn = async (body: unknown) =>
       await call('POST', '/v1/device/check-ins', {

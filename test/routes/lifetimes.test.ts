@@ -4,7 +4,7 @@ import type { KeySnapshot } from '../../src/domain/evaluate-key.ts'
 import { KeyCache } from '../../src/isolate/key-cache.ts'
 import { call } from '../support/client.ts'
 import { withFailingDatabase } from '../support/environments.ts'
-import { makeUser, type TestDevice } from '../support/fixtures.ts'
+import { makeUser, type TestDevice, markUsed } from '../support/fixtures.ts'
 import { type Isolate, makeIsolate } from '../support/isolates.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { fetchToken } from '../support/oauth.ts'
@@ -50,7 +50,9 @@ async function makeOldIsolate(presented: string, now: number): Promise<Isolate> 
 
 describe.each(CASES)('after 30 refreshes the %s', (_, limits, credentialOf) => {
   it('costs no more reads than one refresh each', async () => {
-    const presented = await credentialOf((await setUp(limits)).device)
+    const { device } = await setUp(limits)
+    await markUsed(device)
+    const presented = await credentialOf(device)
     const cold = makeIsolate(Date.now())
     expect(await cold.codeOf(presented)).toBe('valid')
     const old = await makeOldIsolate(presented, Date.now())
@@ -173,7 +175,14 @@ const STEPS = fc.array(
 
 function snapshotOf(hash: string, weight: number): KeySnapshot {
   return {
-    secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
+    secret: {
+      expiresAt: null,
+      revokedAt: null,
+      isRetiredUseNoted: false,
+      isFirstUseNoted: true,
+      isReplacement: false,
+      isImported: false,
+    },
     ownerId: `user_${hash}`,
     feedPosition: 0,
     policy: {
@@ -212,7 +221,7 @@ describe('a cache of keys that is used for long', () => {
           } else if (deed === 'note') {
             cache.noteRefresh(hash, now)
             cache.noteFailure(hash, now)
-            cache.noteRetiredUse(hash)
+            cache.noteUse(hash, 'isRetiredUseNoted')
           } else {
             if (deed === 'drop') cache.drop(hash)
             else cache.forget(`user_${hash}`)

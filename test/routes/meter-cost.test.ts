@@ -2,7 +2,7 @@ import { env } from 'cloudflare:workers'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { call } from '../support/client.ts'
 import { countStatements } from '../support/counting.ts'
-import { makeUser } from '../support/fixtures.ts'
+import { makeUser, markUsed } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import {
   atOnce,
@@ -35,6 +35,7 @@ beforeAll(async () => {
 describe('the cost of a request', () => {
   it('is no call to the object for a key without limits, cold or warm', async () => {
     const { device } = await makePlainDevice()
+    await markUsed(device)
     const { env: watched, calls } = watchStates()
     const { database, statements } = countStatements(env.DB)
     const world = { ...watched, DB: database }
@@ -51,6 +52,7 @@ describe('the cost of a request', () => {
       ...rate(1000),
       quota: { limit: 1000, period: 'day' },
     })
+    await markUsed(device)
     const { env: watched, calls } = watchStates()
     const { database, statements } = countStatements(env.DB)
     const world = { ...watched, DB: database }

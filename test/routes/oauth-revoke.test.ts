@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { type Answer, call, pick } from '../support/client.ts'
-import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeUser, type TestDevice, type TestUser, markUsed } from '../support/fixtures.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import { basic, expectOAuthError, fetchToken, postForm } from '../support/oauth.ts'
@@ -16,6 +16,7 @@ let device: TestDevice
 async function setUp(limits: WireLimits): Promise<void> {
   user = await makeUser()
   device = await makeLimitedDevice(user, limits)
+  await markUsed(device)
 }
 
 async function revoke(token: string, by: TestDevice): Promise<Answer> {
@@ -191,6 +192,7 @@ describe.each(KEY_KINDS)('RFC 7009 §2.2.1: errors of a client with %s', (_, lim
 
   it('invalid_client: §2.1, the client is authenticated first', async () => {
     const other = await makeLimitedDevice(user, limits)
+    await markUsed(other)
     const before = await dumpDatabase()
     for (const headers of [
       {},

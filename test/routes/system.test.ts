@@ -147,6 +147,7 @@ describe('CORS', () => {
     const { headers } = await call('GET', '/v1/me', { headers: { Origin: origin }, env: open })
     const exposed = headers.get('access-control-expose-headers')?.split(/, */)
     expect(exposed?.toSorted()).toEqual([
+      'Idempotency-Replayed',
       'Location',
       'RateLimit',
       'RateLimit-Policy',

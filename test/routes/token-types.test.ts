@@ -27,7 +27,7 @@ let token: string
 function isolateOfAge(ageMs: number): Isolate {
   const now = Date.now()
   const isolate = makeIsolate(now)
-  isolate.state.startedAt(now - ageMs)
+  isolate.state.startedAt = now - ageMs
   return isolate
 }
 
@@ -47,18 +47,28 @@ describe.each(KEY_KINDS)('The type of a device token of %s', (_, limits) => {
     }
   })
 
-  it('may be JWT, as older versions signed it, until an isolate is one lifetime old', async () => {
+  it('may be JWT, as older versions signed it, if it was issued while they could be around', async () => {
     const old = await retyped(token, 'JWT')
-    expect(await isolateOfAge(0).codeOf(old)).toBe('valid')
-    expect(await isolateOfAge(LIFETIME_MS - 1).codeOf(old)).toBe('valid')
-    expect(await isolateOfAge(LIFETIME_MS).codeOf(old)).toBe('not_found')
-    expect(await isolateOfAge(10 * LIFETIME_MS).codeOf(old)).toBe('not_found')
+    for (const age of [0, LIFETIME_MS - 2000]) {
+      expect(await isolateOfAge(age).codeOf(old)).toBe('valid')
+    }
+    for (const age of [LIFETIME_MS + 2000, 10 * LIFETIME_MS]) {
+      expect(await isolateOfAge(age).codeOf(old)).toBe('not_found')
+    }
+  })
+
+  it('may be JWT until the token ends, if it was issued while a deploy rolled out', async () => {
+    const old = await retyped(token, 'JWT')
+    const isolate = makeIsolate(Date.now())
+    isolate.state.startedAt = isolate.now - 60_000
+    isolate.now += LIFETIME_MS - 2000
+    expect(await isolate.codeOf(old)).toBe('valid')
   })
 
   it('may not be JWT in a token that has come after one lifetime of the isolate', async () => {
-    const isolate = makeIsolate(Date.now())
+    const isolate = isolateOfAge(0)
     expect(await isolate.codeOf(token)).toBe('valid')
-    isolate.now += LIFETIME_MS
+    isolate.now += LIFETIME_MS + 2000
     const iat = Math.floor(isolate.now / 1000)
     const claims = { ...claimsOf(token), iat, exp: iat + LIFETIME_MS / 1000 }
     expect(await isolate.codeOf(await retyped(token, 'JWT', claims))).toBe('not_found')

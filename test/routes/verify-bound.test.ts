@@ -4,7 +4,7 @@ import { verifyKey } from '../../src/services/verify/verify-key.ts'
 import { KeyCache } from '../../src/isolate/key-cache.ts'
 import { call } from '../support/client.ts'
 import { withFailingDatabase } from '../support/environments.ts'
-import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeUser, type TestDevice, type TestUser, markUsed } from '../support/fixtures.ts'
 import { contextAt, type Isolate, makeIsolate } from '../support/isolates.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { execute } from '../support/rows.ts'
@@ -20,6 +20,7 @@ let elsewhere: Isolate
 async function setUp(limits: WireLimits): Promise<void> {
   user = await makeUser()
   device = await makeLimitedDevice(user, { ...limits, scopes: ['a:*'] })
+  await markUsed(device)
   const now = Date.now()
   here = makeIsolate(now)
   elsewhere = makeIsolate(now)
@@ -171,7 +172,14 @@ describe('a cache of keys', () => {
 })
 
 const SNAPSHOT = {
-  secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
+  secret: {
+    expiresAt: null,
+    revokedAt: null,
+    isRetiredUseNoted: false,
+    isFirstUseNoted: true,
+    isReplacement: false,
+    isImported: false,
+  },
   ownerId: 'user_x',
   feedPosition: 0,
   policy: null,

@@ -7,7 +7,7 @@ import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
 import { countFailures } from '../support/databases.ts'
 import { withFailingDatabase } from '../support/environments.ts'
-import { makeUser } from '../support/fixtures.ts'
+import { makeUser, markUsed } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { countRows, execute } from '../support/rows.ts'
@@ -31,6 +31,7 @@ const hungStatement: unknown = new Proxy(
 
 async function makeWarmIsolate(limits: WireLimits) {
   const device = await makeLimitedDevice(await makeUser(), limits)
+  await markUsed(device)
   const isolate = makeIsolate(Date.now())
   expect(await isolate.codeOf(device.secret)).toBe('valid')
   return { device, isolate }
@@ -115,7 +116,14 @@ describe.each(KEY_KINDS)('the cost of a verify of %s', (_, limits) => {
 
 /** What is known of a secret whose device is gone. It weighs 1. */
 const TOMBSTONE = {
-  secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
+  secret: {
+    expiresAt: null,
+    revokedAt: null,
+    isRetiredUseNoted: false,
+    isFirstUseNoted: true,
+    isReplacement: false,
+    isImported: false,
+  },
   ownerId: 'user_x',
   feedPosition: 0,
   policy: null,

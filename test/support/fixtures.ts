@@ -81,3 +81,8 @@ export async function makeDevice(user: TestUser, name = newId('dev')): Promise<T
     secret: pick(body, 'api_key'),
   }
 }
+
+/** Puts the first use of a device's secrets on record, so that no verify of the test writes it. */
+export async function markUsed({ keyId }: Pick<TestDevice, 'keyId'>): Promise<void> {
+  await execute('update key_secrets set first_used_at = 1 where key_id = ?', keyId)
+}

@@ -104,6 +104,7 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
   },
   'GET /v1/device': { credential: 'device secret' },
   'POST /v1/device/check-ins': { credential: 'device secret', body: { report: { ok: true } } },
+  'POST /v1/device/rotate': { credential: 'device secret', body: { overlap_seconds: 60 } },
 
   'POST /oauth/token': { credential: 'client', form: { grant_type: 'client_credentials' } },
   'POST /oauth/introspect': { credential: 'client', form: { token: 'made-up' } },

@@ -68,3 +68,41 @@ export async function dumpDatabase(): Promise<string> {
   )
   return JSON.stringify(dumps)
 }
+
+/** The rows of every table. */
+export type Tables = ReadonlyMap<string, readonly Row[]>
+
+export async function readTables(): Promise<Tables> {
+  const dump: [string, Row[]][] = JSON.parse(await dumpDatabase())
+  return new Map(dump)
+}
+
+/**
+ * What has come and gone between two readings, a line for each row, without what differs from call
+ * to call: ids, times, hashes, hints.
+ */
+export function changesBetween(before: Tables, after: Tables): string[] {
+  const [had, has] = [linesOf(before), linesOf(after)]
+  const come = [...has].filter((line) => !had.has(line)).map((line) => `+ ${line}`)
+  const gone = [...had].filter((line) => !has.has(line)).map((line) => `- ${line}`)
+  return come.concat(gone).map(withoutOccurrence).toSorted()
+}
+
+function linesOf(tables: Tables): Set<string> {
+  const lines = [...tables].flatMap(([table, rows]) =>
+    rows.map((row) => `${table} ${JSON.stringify(row)}`),
+  )
+  return new Set(lines)
+}
+
+function withoutOccurrence(line: string): string {
+  return line
+    .replaceAll(/(user|sess|dev|key|evt|claim)[_-][0-9a-z]{26}/g, '$1')
+    .replaceAll(/\b1\d{12}\b/g, 'time')
+    .replaceAll(/lk_\w{6}…/g, 'hint')
+    .replaceAll(/\b10\.\d+\.\d+\.\d+\b/g, 'address')
+    .replaceAll(/"seq":\d+/g, '"seq"')
+    .replaceAll(/"(ip|request_id|sealed|id|body_hash)":"[^"]*"/g, '"$1"')
+    .replaceAll(/\$(scrypt|pbkdf2)[^"]*/g, 'password hash')
+    .replaceAll(/[A-Za-z0-9_-]{43}/g, 'hash')
+}

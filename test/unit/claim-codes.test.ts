@@ -3,7 +3,7 @@ import { hashDeviceCode, makeClaimCodes, userCodeHmacs } from '../../src/crypto/
 import { sha256 } from '../../src/crypto/digest.ts'
 import { type CheckSecret, isCheckGenuine, makeCheck } from '../../src/crypto/key-check.ts'
 import { parsePresentedSecret } from '../../src/domain/key-format.ts'
-import { type PolledClaim, refusalOfPoll } from '../../src/domain/claim-poll.ts'
+import { decidePoll, type PolledClaim } from '../../src/domain/claim-poll.ts'
 import { withSuffix } from '../../src/domain/names.ts'
 import { narrowsScopes } from '../../src/domain/scopes.ts'
 import { drawUserCode, parseUserCode, showUserCode } from '../../src/domain/user-code.ts'
@@ -130,13 +130,22 @@ describe('RFC 8628 §3.5: what a poll is told', () => {
     ['the end, too fast', { lastPolledAt: 599_999 }, 600_000, 'expired_token'],
     ['denied', { decidedAt: 5, deniedAt: 5 }, 10, 'access_denied'],
     ['denied, long ago', { decidedAt: 5, deniedAt: 5 }, 700_000, 'access_denied'],
-    ['approved', { decidedAt: 5 }, 10, undefined],
-    ['approved, too fast', { decidedAt: 5, lastPolledAt: 9 }, 10, undefined],
-    ['approved, at the end', { decidedAt: 5 }, 600_000, 'expired_token'],
-    ['spent', { decidedAt: 5, redeemedAt: 6 }, 10, 'invalid_grant'],
+    ['approved, a minute after the end', { decidedAt: 5 }, 660_000, 'expired_token'],
+    ['spent, at the end', { decidedAt: 5, redeemedAt: 6 }, 600_000, 'invalid_grant'],
     ['spent, after its end', { decidedAt: 5, redeemedAt: 6 }, 700_000, 'invalid_grant'],
-  ] as const)('%s', (_, change, now, told) => {
-    expect(refusalOfPoll({ ...waiting, ...change }, now)).toBe(told)
+  ] as const)('%s: refused', (_, change, now, reason) => {
+    expect(decidePoll({ ...waiting, ...change }, now)).toEqual({ ok: false, reason })
+  })
+
+  it.each([
+    ['approved', { decidedAt: 5 }, 10, 'spend'],
+    ['approved, too fast', { decidedAt: 5, lastPolledAt: 9 }, 10, 'spend'],
+    ['approved, at the end', { decidedAt: 5 }, 600_000, 'spend'],
+    ['approved, just within the minute after the end', { decidedAt: 5 }, 659_999, 'spend'],
+    ['spent', { decidedAt: 5, redeemedAt: 6 }, 10, 'again'],
+    ['spent, the last moment', { decidedAt: 5, redeemedAt: 6 }, 599_999, 'again'],
+  ] as const)('%s: its secret', (_, change, now, value) => {
+    expect(decidePoll({ ...waiting, ...change }, now)).toEqual({ ok: true, value })
   })
 })
 

@@ -29,6 +29,8 @@ function snapshot(marks: Partial<Record<Marks, number>>) {
     expiresAt: marks.secretEnd ?? null,
     revokedAt: marks.secretRevoked ?? null,
     isRetiredUseNoted: false,
+    isFirstUseNoted: true,
+    isReplacement: false,
     isImported: false,
   }
   return { secret, ownerId: 'user_1', feedPosition: 0, policy }
@@ -77,7 +79,14 @@ describe('evaluateKey', () => {
   })
 
   it('says revoked of a tombstone, whatever else is known of its secret', () => {
-    const secret = { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false }
+    const secret = {
+      expiresAt: null,
+      revokedAt: null,
+      isRetiredUseNoted: false,
+      isFirstUseNoted: true,
+      isReplacement: false,
+      isImported: false,
+    }
     for (const known of [secret, { ...secret, expiresAt: 0 }, { ...secret, revokedAt: 0 }]) {
       const tombstone = { secret: known, ownerId: 'user_1', feedPosition: 0, policy: null }
       expect(evaluateKey(tombstone, {}, NOW)).toEqual({ ok: false, reason: 'revoked' })
@@ -131,7 +140,7 @@ describe('a refusal by an object whose clock is another', () => {
 describe('problems', () => {
   it.each(Object.entries(PROBLEMS))('%s is well formed', (code, { status, title, meaning }) => {
     expect(code).toMatch(/^[a-z]+(_[a-z]+)*$/)
-    expect([400, 401, 403, 404, 405, 408, 409, 413, 415, 429, 500, 503]).toContain(status)
+    expect([400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503]).toContain(status)
     // The title goes into WWW-Authenticate between quotes (RFC 6750 §3: error_description).
     expect(title).toMatch(/^[\x20\x21\x23-\x5B\x5D-\x7E]+$/)
     expect(meaning).toMatch(/\.$/)

@@ -1,5 +1,7 @@
+import { isTokenShaped } from '../../domain/device-token.ts'
 import type { MeterDecision } from '../../domain/meter.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
+import { VERIFY_OWN } from '../../domain/scopes.ts'
 import type { Credential, Denied, Throttled, Verified } from '../../services/verify/verify-key.ts'
 import type { AppContext } from '../env.ts'
 import type { Form } from '../form.ts'
@@ -7,11 +9,11 @@ import { retryAfter } from '../limit-headers.ts'
 import { noteDenial } from '../log.ts'
 import { oauthError } from '../oauth-error.ts'
 import { LIMIT_WINDOW_SECONDS } from '../problem.ts'
-import { readClientCredentials } from './client-credentials.ts'
+import { type ClientCredentials, readClientCredentials } from './client-credentials.ts'
 import { verifyPresented } from './verify-presented.ts'
 
 /** A device that has authenticated as an OAuth client, with its secret. */
-export type Client = {
+type Client = {
   readonly policy: Verified['policy']
   readonly credential: Extract<Credential, { kind: 'secret' }>
 }
@@ -26,7 +28,7 @@ export async function authenticateClient(
   c: AppContext,
   form: Form,
   asked: { readonly asVerifier?: boolean } = {},
-): Promise<Result<Client, Response | 'insufficient_scope'>> {
+): Promise<Result<Client, Response>> {
   const presented = readClientCredentials(c.req.raw.headers, form)
   if (!presented.ok && presented.reason === 'several') {
     return err(oauthError(c, 400, 'invalid_request', 'more than one client authentication'))
@@ -36,17 +38,23 @@ export async function authenticateClient(
   const { id, secret } = presented.value
   const cost = asked.asVerifier === true ? 1 : 0
   const verified = await verifyPresented(c, secret, { ...asked, cost, fresh: true })
-  if (!verified.valid) return err(refusalOf(c, verified))
+  if (!verified.valid) return err(refusalOf(c, verified, presented.value))
   const { policy, credential } = verified
   const isItsOwn = credential.kind === 'secret' && policy.device.id === id
   return isItsOwn ? ok({ policy, credential }) : err(invalidClient(c))
 }
 
-function refusalOf(c: AppContext, refusal: Denied | Throttled): Response | 'insufficient_scope' {
+function refusalOf(
+  c: AppContext,
+  refusal: Denied | Throttled,
+  { id, secret }: ClientCredentials,
+): Response {
   if (refusal.kind === 'throttled') return tooMany(c, null)
-  const { denial, meter } = refusal
+  const { denial, policy, meter } = refusal
   noteDenial(c, denial)
-  if (denial === 'insufficient_scope') return denial
+  // Only a client that has authenticated is told that it lacks a scope.
+  const isItself = policy?.device.id === id && !isTokenShaped(secret)
+  if (denial === 'insufficient_scope' && isItself) return insufficientScope(c)
   return meter === null ? invalidClient(c) : tooMany(c, meter)
 }
 
@@ -61,15 +69,8 @@ export async function readClientId(
 ): Promise<Result<string | undefined, Response>> {
   const isSilent = c.req.header('authorization') === undefined && !form.has('client_secret')
   if (isSilent) return ok(form.get('client_id'))
-  const client = await requireClient(c, form)
-  return client.ok ? ok(client.value.policy.device.id) : client
-}
-
-/** Authenticates a client that asks nothing about others. */
-export async function requireClient(c: AppContext, form: Form): Promise<Result<Client, Response>> {
   const client = await authenticateClient(c, form)
-  if (client.ok) return client
-  return err(client.reason === 'insufficient_scope' ? invalidClient(c) : client.reason)
+  return client.ok ? ok(client.value.policy.device.id) : client
 }
 
 /**
@@ -85,4 +86,11 @@ export function tooMany(c: AppContext, meter: MeterDecision | null): Response {
 function invalidClient(c: AppContext): Response {
   const challenge = { 'WWW-Authenticate': 'Basic realm="latchkey"' }
   return oauthError(c, 401, 'invalid_client', 'the client could not be authenticated', challenge)
+}
+
+/** Answers a caller that may not ask about others. */
+export function insufficientScope(c: AppContext): Response {
+  const challenge = `Bearer realm="latchkey", error="insufficient_scope", scope="${VERIFY_OWN}"`
+  const headers = { 'WWW-Authenticate': challenge }
+  return oauthError(c, 403, 'insufficient_scope', `the key does not hold ${VERIFY_OWN}`, headers)
 }

@@ -1,16 +1,16 @@
 import { err, ok, type Result } from '../../domain/result.ts'
-import { VERIFY_OWN, verifierReach } from '../../domain/scopes.ts'
+import { verifierReach } from '../../domain/scopes.ts'
 import type { Verified } from '../../services/verify/verify-key.ts'
 import type { AppContext } from '../env.ts'
 import type { Form } from '../form.ts'
 import { noteDenial } from '../log.ts'
 import { oauthError } from '../oauth-error.ts'
 import { readDeviceCredential } from './credential.ts'
-import { authenticateClient, tooMany } from './oauth-client.ts'
+import { authenticateClient, insufficientScope, tooMany } from './oauth-client.ts'
 import { verifyPresented } from './verify-presented.ts'
 
 /** A verifier of OAuth's kind: whose devices exist for it; undefined: everyone's do. */
-export type OAuthVerifier = { readonly ownerId: string | undefined }
+type OAuthVerifier = { readonly ownerId: string | undefined }
 
 /**
  * Authenticates a caller that asks about others, as POST /v1/keys/verify does: by a key, by a
@@ -24,17 +24,14 @@ export async function authenticateVerifier(
   const authenticated = isClient
     ? await authenticateClient(c, form, { asVerifier: true })
     : await authenticateBearer(c)
-  if (!authenticated.ok) {
-    const { reason } = authenticated
-    return err(reason === 'insufficient_scope' ? insufficientScope(c) : reason)
-  }
+  if (!authenticated.ok) return authenticated
   const { key, owner } = authenticated.value.policy
   return ok({ ownerId: verifierReach(key.scopes, owner.role) === 'all' ? undefined : owner.id })
 }
 
 async function authenticateBearer(
   c: AppContext,
-): Promise<Result<Pick<Verified, 'policy'>, Response | 'insufficient_scope'>> {
+): Promise<Result<Pick<Verified, 'policy'>, Response>> {
   const presented = readDeviceCredential(c.req.raw.headers)
   if (!presented.ok) {
     if (presented.reason === 'several') {
@@ -47,7 +44,7 @@ async function authenticateBearer(
   if (verified.kind === 'throttled') return err(tooMany(c, null))
   const { denial, meter } = verified
   noteDenial(c, denial)
-  if (denial === 'insufficient_scope') return err(denial)
+  if (denial === 'insufficient_scope') return err(insufficientScope(c))
   return err(meter === null ? noVerifier(c, INVALID_TOKEN) : tooMany(c, meter))
 }
 
@@ -57,10 +54,4 @@ const INVALID_TOKEN = ', error="invalid_token"'
 function noVerifier(c: AppContext, fault: string): Response {
   const challenge = { 'WWW-Authenticate': `Bearer realm="latchkey"${fault}` }
   return oauthError(c, 401, 'invalid_client', "a verifier's credential is needed", challenge)
-}
-
-function insufficientScope(c: AppContext): Response {
-  const challenge = `Bearer realm="latchkey", error="insufficient_scope", scope="${VERIFY_OWN}"`
-  const headers = { 'WWW-Authenticate': challenge }
-  return oauthError(c, 403, 'insufficient_scope', `the key does not hold ${VERIFY_OWN}`, headers)
 }

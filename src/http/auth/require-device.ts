@@ -1,16 +1,18 @@
 import type { HonoRequest } from 'hono'
 import { createMiddleware } from 'hono/factory'
+import type { KeyPolicySnapshot } from '../../domain/evaluate-key.ts'
 import type { MeterPolicy } from '../../domain/meter.ts'
 import { isLiteralScope, VERIFY_OWN } from '../../domain/scopes.ts'
+import type { Credential } from '../../services/verify/verify-key.ts'
 import type { AppEnv } from '../env.ts'
 import { isJson } from '../validate.ts'
 import { readDeviceCredential } from './credential.ts'
-import { refusedCredential } from './refuse.ts'
+import { denied, refusedCredential } from './refuse.ts'
 import { refused, verifyPresented } from './verify-presented.ts'
 
-export type CallingDevice = { readonly id: string; readonly name: string }
+type CallingDevice = { readonly id: string; readonly name: string }
 
-export type CallingKey = {
+type CallingKey = {
   readonly id: string
   readonly name: string
   readonly scopes: readonly string[]
@@ -18,10 +20,16 @@ export type CallingKey = {
   readonly limits: MeterPolicy
 }
 
-export type DeviceOwner = { readonly id: string; readonly role: 'user' | 'admin' }
+type DeviceOwner = { readonly id: string; readonly role: 'user' | 'admin' }
 
 export type DeviceEnv = AppEnv & {
-  Variables: { device: CallingDevice; key: CallingKey; owner: DeviceOwner }
+  Variables: {
+    device: CallingDevice
+    key: CallingKey
+    owner: DeviceOwner
+    credential: Credential
+    policy: KeyPolicySnapshot
+  }
 }
 
 export type RequireDeviceOptions = {
@@ -29,6 +37,8 @@ export type RequireDeviceOptions = {
   readonly scopes?: readonly string[]
   /** The credential must be a verifier's: `keys:verify`, or an admin's `keys:verify-all`. */
   readonly asVerifier?: boolean
+  /** Take a secret, and no device token. */
+  readonly secretOnly?: boolean
   /** Also take the credential from the JSON body's `api_key`. Off unless asked for. */
   readonly body?: boolean
 }
@@ -43,7 +53,7 @@ export type RequireDeviceOptions = {
  *     )
  */
 export function requireDevice(options: RequireDeviceOptions = {}) {
-  const { scopes = [], asVerifier = false, body: takesBody = false } = options
+  const { scopes = [], asVerifier = false, secretOnly = false, body: takesBody = false } = options
   const malformed = scopes.find((scope) => !isLiteralScope(scope))
   if (malformed !== undefined) throw new TypeError(`not a scope to ask for: ${malformed}`)
 
@@ -54,10 +64,14 @@ export function requireDevice(options: RequireDeviceOptions = {}) {
 
     const verified = await verifyPresented(c, presented.value, { scopes, asVerifier })
     if (!verified.valid) return refused(c, verified, asVerifier ? [VERIFY_OWN] : scopes)
+    const { credential } = verified
+    if (secretOnly && credential.kind !== 'secret') return denied(c, 'not_found')
     const { device, key, owner } = verified.policy
     c.set('device', device)
     c.set('key', key)
     c.set('owner', owner)
+    c.set('credential', credential)
+    c.set('policy', verified.policy)
     return await next()
   })
 }

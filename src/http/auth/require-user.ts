@@ -1,7 +1,7 @@
 import { createMiddleware } from 'hono/factory'
 import { verifyAccessToken, type SignedInUser } from '../../services/sessions/access-token.ts'
 import type { AppEnv } from '../env.ts'
-import { verifyContextOf } from './audit-context.ts'
+import { verifyContextOf } from './contexts.ts'
 import { readAuthorization } from './credential.ts'
 import { denied, refusedCredential } from './refuse.ts'
 

@@ -6,10 +6,10 @@ import {
   verifyKey,
   type VerifyRequest,
 } from '../../services/verify/verify-key.ts'
-import { clientIp } from '../client.ts'
+import { clientIp, countryOf } from '../client.ts'
 import type { AppContext } from '../env.ts'
 import { limitHeaders } from '../limit-headers.ts'
-import { verifyContextOf } from './audit-context.ts'
+import { verifyContextOf } from './contexts.ts'
 import { denied, overLimit, throttled } from './refuse.ts'
 
 /**
@@ -37,6 +37,7 @@ export async function verifyPresented(
 export function callerOf(c: AppContext): Caller {
   return {
     ip: clientIp(c),
+    country: countryOf(c),
     requestId: c.var.requestId,
     limiter: c.env.UNKNOWN_SECRET_LIMITER,
   }

@@ -2,8 +2,8 @@ import { err, ok, type Result } from '../../domain/result.ts'
 import { factory } from '../env.ts'
 import { problem } from '../problem.ts'
 
-export const BODY_MAX_BYTES = 64 * 1024
-export const BODY_DEADLINE_MS = 10_000
+const BODY_MAX_BYTES = 64 * 1024
+const BODY_DEADLINE_MS = 10_000
 
 /**
  * Reads the whole body before anything looks at a credential or a clock: only then does the request
@@ -24,24 +24,29 @@ export const bodyLimit = factory.createMiddleware(async function bodyLimit(c, ne
   return await next()
 })
 
-/** The bytes of a stream, if they come in time and are not too many. */
+type BodyFault = 'body_too_large' | 'request_timeout' | 'incomplete_body'
+
+/** The bytes of a stream, if they come whole, in time, and are not too many. */
 async function readWhole(
   stream: ReadableStream<Uint8Array>,
-): Promise<Result<Uint8Array, 'body_too_large' | 'request_timeout'>> {
+): Promise<Result<Uint8Array, BodyFault>> {
   const reader = stream.getReader()
   const patience = new AbortController()
   const deadline = untilLate(patience.signal)
+  const chunks: Uint8Array[] = []
+  let length = 0
   try {
-    const bytes = new Uint8Array(BODY_MAX_BYTES)
-    let length = 0
     for (;;) {
       const read = await Promise.race([reader.read(), deadline])
       if (read === 'late') return await giveUp(reader, 'request_timeout')
-      if (read.done) return ok(bytes.subarray(0, length))
-      if (length + read.value.length > bytes.length) return await giveUp(reader, 'body_too_large')
-      bytes.set(read.value, length)
+      if (read.done) return ok(Buffer.concat(chunks))
       length += read.value.length
+      if (length > BODY_MAX_BYTES) return await giveUp(reader, 'body_too_large')
+      chunks.push(read.value)
     }
+  } catch {
+    // The client has hung up, or broke its own framing: nothing failed here.
+    return err('incomplete_body')
   } finally {
     patience.abort()
   }

@@ -9,9 +9,10 @@ export const crossOrigin = factory.createMiddleware(async function crossOrigin(c
   if (corsOrigins.length === 0) return await next()
   const answer = cors({
     origin: [...corsOrigins],
-    allowHeaders: ['Authorization', 'Content-Type', 'X-API-Key', 'X-Request-Id'],
+    allowHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'X-API-Key', 'X-Request-Id'],
     allowMethods: ['GET', 'POST', 'PATCH', 'DELETE'],
     exposeHeaders: [
+      'Idempotency-Replayed',
       'Location',
       'RateLimit',
       'RateLimit-Policy',

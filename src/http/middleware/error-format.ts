@@ -2,7 +2,7 @@ import type { Hono } from 'hono'
 import { type AppContext, type AppEnv, type ErrorRenderer, factory } from '../env.ts'
 import type { OAuthErrorCode } from '../oauth-error.ts'
 import { asProblemDocument } from '../problem.ts'
-import type { Problem } from '../problems.ts'
+import type { Problem } from '../problem-types.ts'
 
 /**
  * Says in which format the errors of a door's paths are, whatever fails there: it must stand before

@@ -20,6 +20,7 @@ export function requestContext(isolate: IsolateState) {
     const presentedId = c.req.header('x-request-id')
     const requestId =
       presentedId !== undefined && REQUEST_ID.test(presentedId) ? presentedId : crypto.randomUUID()
+    isolate.startedAt ??= startedAt
     c.set('isolate', isolate)
     c.set('now', startedAt)
     c.set('requestId', requestId)

@@ -1,5 +1,5 @@
 import { batch, type ResultsOf, type Statements } from '../../db/batch.ts'
-import { type Change, mayStillAct } from './open-change.ts'
+import type { Change } from './open-change.ts'
 
 /** Raised where a user's session ended after the request was let in, and before it could act. */
 export class SessionEnded extends Error {
@@ -7,7 +7,7 @@ export class SessionEnded extends Error {
 }
 
 /** The named results of a change's statements, and whether the change happened. */
-export type Committed<Named extends Statements> = ResultsOf<Named> & { readonly happened: boolean }
+type Committed<Named extends Statements> = ResultsOf<Named> & { readonly happened: boolean }
 
 /**
  * Commits a change: its audit row and these statements, in one transaction.
@@ -18,13 +18,22 @@ export async function commit<Named extends Statements>(
   statements: Named,
 ): Promise<Committed<Named>>
 export async function commit(
-  change: Change,
+  { db, once, audit, author }: Change,
   statements: Statements,
 ): Promise<Committed<Statements>> {
-  const { audit, ...results } = await batch(change.db, { audit: change.audit, ...statements })
-  const happened = audit.length > 0
-  if (!happened && !(await mayStillAct(change.db, change.ctx))) throw new SessionEnded()
+  const results = await batch(db, {
+    ...(once ? { once } : {}),
+    audit,
+    ...(author ? { author } : {}),
+    ...statements,
+  })
+  const happened = results.audit.length > 0
+  if (!happened && author && isEmpty(results['author'])) throw new SessionEnded()
   return { ...results, happened }
+}
+
+function isEmpty(rows: unknown): boolean {
+  return Array.isArray(rows) && rows.length === 0
 }
 
 /**
@@ -43,6 +52,9 @@ export async function commitThenEvict<Named extends Statements>(
     const committed = await commit(change, statements)
     mayHaveHappened = committed.happened
     return committed
+  } catch (thrown) {
+    mayHaveHappened = !(thrown instanceof SessionEnded)
+    throw thrown
   } finally {
     if (mayHaveHappened) change.ctx.isolate.evict(subject)
   }

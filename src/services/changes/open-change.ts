@@ -1,10 +1,11 @@
-import { and, eq, gt, isNull, type SQL, sql } from 'drizzle-orm'
+import { and, eq, exists, gt, isNull, type SQL } from 'drizzle-orm'
 import type { SQLiteTable, SQLiteUpdateSetSource } from 'drizzle-orm/sqlite-core'
 import { newId } from '../../crypto/ids.ts'
 import { type Database, openDatabase } from '../../db/client.ts'
 import { insertWhere, type RowOf } from '../../db/insert-where.ts'
 import { auditEvents, sessions, users } from '../../db/schema.ts'
-import type { Actor, AuditContext } from '../context.ts'
+import type { AuditContext } from '../context.ts'
+import { insertRemembered, type Remembered } from './idempotency.ts'
 import { type AuditEntry, isRecorded, recordAudit } from './record-audit.ts'
 import { recordRevocation } from './record-revocation.ts'
 
@@ -16,24 +17,34 @@ export type Change = ReturnType<typeof openChange>
  * and its author may still act. Each further statement made here does nothing unless that row is
  * there. So the whole batch is decided once, at one moment, by one predicate; and `audit` tells
  * whether it happened.
+ * @param remembered what a repetition of the request is answered with
  * @example
  *     const change = openChange(ctx, { action: 'key.revoked', ...path }, isLive)
  *     const { happened } = await commit(change, {
  *       revoked: change.update(apiKeys, { revokedAt: ctx.now }, eq(apiKeys.id, path.keyId)),
  *     })
  */
-export function openChange(ctx: AuditContext, entry: AuditEntry, happens?: SQL) {
+export function openChange(
+  ctx: AuditContext,
+  entry: AuditEntry,
+  happens?: SQL,
+  remembered?: Remembered,
+) {
   const db = openDatabase(ctx.database)
   const id = newId('evt')
   const happened = isRecorded(id)
+  const author = selectAuthor(db, ctx)
+  const mayHappen = and(happens, author && exists(author))
   return {
     ctx,
     db,
     /** Holds for the rest of the batch if the change happens. */
     happened,
-    audit: recordAudit(db, ctx, id, entry, and(happens, mayAct(ctx.actor, ctx.now))).returning({
-      id: auditEvents.id,
-    }),
+    audit: recordAudit(db, ctx, id, entry, mayHappen).returning({ id: auditEvents.id }),
+    /** Absent where no session is asked for. */
+    author,
+    /** Stands before all else, so that a second request finds it: see `rememberOnce`. */
+    once: remembered && insertRemembered(db, remembered, ctx.now, mayHappen),
     insert: <Table extends SQLiteTable>(
       table: Table,
       row: RowOf<Table>,
@@ -52,27 +63,18 @@ export function openChange(ctx: AuditContext, entry: AuditEntry, happens?: SQL) 
   }
 }
 
-/** A user whose session ends, or who is disabled, during the request changes nothing. */
-function mayAct(actor: Actor, now: number): SQL | undefined {
-  return actor.type === 'user' ? hasLiveSession(actor.sessionId, now) : undefined
-}
-
-function hasLiveSession(sessionId: string, now: number): SQL {
+/** Finds the session of a user who changes something, while it lives and they are not disabled. */
+function selectAuthor(db: Database, { actor, now }: AuditContext) {
+  if (actor.type !== 'user') return undefined
   const live = and(
-    eq(sessions.id, sessionId),
+    eq(sessions.id, actor.sessionId),
     isNull(sessions.revokedAt),
     gt(sessions.expiresAt, now),
     isNull(users.disabledAt),
   )
-  return sql`exists (select 1 from ${sessions}
-    join ${users} on ${users.id} = ${sessions.userId} where ${live})`
-}
-
-/** Whether the author of a change that did not happen may still act. */
-export async function mayStillAct(db: Database, { actor, now }: AuditContext): Promise<boolean> {
-  if (actor.type !== 'user') return true
-  const [row] = await db.all<{ live: number }>(
-    sql`select ${hasLiveSession(actor.sessionId, now)} as live`,
-  )
-  return row?.live === 1
+  return db
+    .select({ id: sessions.id })
+    .from(sessions)
+    .innerJoin(users, eq(users.id, sessions.userId))
+    .where(live)
 }

@@ -4,7 +4,7 @@ import { insertWhere } from '../../db/insert-where.ts'
 import { auditEvents } from '../../db/schema.ts'
 import type { Actor, AuditContext } from '../context.ts'
 
-export type AuditAction =
+type AuditAction =
   | 'user.created'
   | 'user.password_changed'
   | 'user.deleted'

@@ -3,10 +3,12 @@ import { deviceClaims, devices } from '../../db/schema.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { narrowsScopes } from '../../domain/scopes.ts'
 import { commit } from '../changes/commit.ts'
+import { rememberOnce, type Reused, unlessDone } from '../changes/idempotency.ts'
 import { openChange } from '../changes/open-change.ts'
 import type { AuditContext } from '../context.ts'
 import { ownDevice } from '../devices/find-devices.ts'
 import { type KeyInput, limitColumns, limitFields } from '../keys/key-row.ts'
+import { decidedAgain, decidedBefore, type DecidedClaim } from './decided-again.ts'
 import { type Claim, findClaim, isWaiting } from './find-claim.ts'
 
 /** A user's answer. What is left out is as the device asked for it. */
@@ -22,16 +24,7 @@ export type ClaimDecision =
       readonly deviceId?: string | undefined
     }
 
-/** A claim after its decision. */
-export type DecidedClaim = Claim & {
-  readonly decision: ClaimDecision['decision']
-  /** What the new device will be called; null where there is none. */
-  readonly grantedName: string | null
-  readonly grantedScopes: readonly string[]
-  readonly deviceId: string | null
-}
-
-type Refusal = 'not_found' | 'device_not_found' | 'scopes_widened'
+type Refusal = 'not_found' | 'device_not_found' | 'scopes_widened' | Reused
 
 /**
  * Approves or denies what a device asked for; the first decision stands. It makes no key: that is
@@ -47,7 +40,7 @@ export async function decideClaim(
 ): Promise<Result<DecidedClaim, Refusal>> {
   const { userId, typedCode, decision } = input
   const found = await findClaim(ctx, typedCode)
-  if (!found.ok) return found
+  if (!found.ok) return (await decidedBefore(ctx)) ?? found
   const claim = found.value
   if (decision.decision === 'deny') return await deny(ctx, userId, claim)
 
@@ -67,12 +60,14 @@ async function deny(
     ctx,
     { action: 'claim.denied', userId, after: auditFieldsOf(claim) },
     sql`exists (select 1 from ${deviceClaims} where ${waiting})`,
+    await rememberOnce(ctx, { claimId: claim.id }),
   )
-  const { happened } = await commit(change, {
-    decided: change.update(deviceClaims, { decidedAt: now, deniedAt: now }, waiting),
-  })
+  const decided = change.update(deviceClaims, { decidedAt: now, deniedAt: now }, waiting)
+  const outcome = await unlessDone(ctx, async () => await commit(change, { decided }))
+  if ('repeated' in outcome) return await decidedAgain(ctx, outcome.repeated)
+  if (!outcome.made.happened) return err('not_found')
   const nothing = { grantedName: null, grantedScopes: [], deviceId: null }
-  return happened ? ok({ ...claim, decision: 'deny', ...nothing }) : err('not_found')
+  return ok({ ...claim, decision: 'deny', ...nothing, isReplay: false })
 }
 
 async function approve(
@@ -90,16 +85,16 @@ async function approve(
     deviceId === null
       ? undefined
       : sql`exists (select 1 from ${devices} where ${ownDevice({ userId, deviceId })})`
-  const policy = { name: key.name, expires_at: key.expiresAt, ...limitFields(key) }
   const change = openChange(
     ctx,
     {
       action: 'claim.approved',
       userId,
       ...(deviceId === null ? {} : { deviceId }),
-      after: { ...auditFieldsOf(claim), name, scopes, key: policy },
+      after: { ...auditFieldsOf(claim), name, scopes, key: policyOf(key) },
     },
     and(sql`exists (select 1 from ${deviceClaims} where ${waiting})`, hasTarget),
+    await rememberOnce(ctx, { claimId: claim.id }),
   )
   const fields = {
     decidedAt: ctx.now,
@@ -109,14 +104,26 @@ async function approve(
     targetDeviceId: deviceId,
     ...keyColumns(key),
   }
-  const { happened, waits } = await commit(change, {
-    // Which of the two is missing if it does not happen: for the answer only.
-    waits: change.db.select({ id: deviceClaims.id }).from(deviceClaims).where(waiting),
-    decided: change.update(deviceClaims, fields, waiting),
-  })
+  const outcome = await unlessDone(
+    ctx,
+    async () =>
+      await commit(change, {
+        // Which of the two is missing if it does not happen: for the answer only.
+        waits: change.db.select({ id: deviceClaims.id }).from(deviceClaims).where(waiting),
+        decided: change.update(deviceClaims, fields, waiting),
+      }),
+  )
+  if ('repeated' in outcome) return await decidedAgain(ctx, outcome.repeated)
+  const { happened, waits } = outcome.made
   if (!happened) return err(waits.length === 0 ? 'not_found' : 'device_not_found')
-  const made = { grantedName: name, grantedScopes: scopes, deviceId }
+  const made = { grantedName: name, grantedScopes: scopes, deviceId, isReplay: false }
   return ok({ ...claim, decision: 'approve', ...made })
+}
+
+/** The policy of a claim's key in the words of the audit. */
+function policyOf(key: Omit<KeyInput, 'scopes'>) {
+  const { name, expiresAt, selfRotation } = key
+  return { name, expires_at: expiresAt, ...limitFields(key), self_rotation: selfRotation }
 }
 
 /** The columns of a claim that hold the policy of its key. */
@@ -125,6 +132,7 @@ function keyColumns(key: Omit<KeyInput, 'scopes'>) {
     keyName: key.name ?? null,
     keyExpiresAt: key.expiresAt ?? null,
     ...limitColumns(key),
+    selfRotation: key.selfRotation ?? false,
   }
 }
 

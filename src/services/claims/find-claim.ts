@@ -1,4 +1,4 @@
-import { and, eq, gt, inArray, isNull, type SQL } from 'drizzle-orm'
+import { and, eq, gt, inArray, isNull, or, type SQL, sql } from 'drizzle-orm'
 import { userCodeHmacs } from '../../crypto/claim-codes.ts'
 import { openDatabase } from '../../db/client.ts'
 import { deviceClaims } from '../../db/schema.ts'
@@ -15,6 +15,9 @@ export type Claim = ClaimRequest & {
   readonly expiresAt: number
 }
 
+const { id, clientId, deviceName, scopes, ip, country, createdAt, expiresAt } = deviceClaims
+const CLAIM_COLUMNS = { id, clientId, deviceName, scopes, ip, country, createdAt, expiresAt }
+
 /** The claim behind a code that somebody typed, while it waits for a decision. */
 export async function findClaim(
   { database, settings, now }: VerifyContext,
@@ -23,12 +26,50 @@ export async function findClaim(
   const userCode = parseUserCode(typedCode)
   if (userCode === undefined) return err('not_found')
   const hmacs = await userCodeHmacs(userCode, settings.checkSecrets)
-  const { id, clientId, deviceName, scopes, ip, country, createdAt, expiresAt } = deviceClaims
   const [row] = await openDatabase(database)
-    .select({ id, clientId, deviceName, scopes, ip, country, createdAt, expiresAt })
+    .select(CLAIM_COLUMNS)
     .from(deviceClaims)
     .where(and(inArray(deviceClaims.userCodeHmac, hmacs), waits(now)))
   return row === undefined ? err('not_found') : ok({ ...row, scopes: parseScopes(row.scopes) })
+}
+
+/** How far a claim has come: `handed_out` until the secret is first used. */
+export type ClaimStatus = 'pending' | 'approved' | 'handed_out' | 'used'
+
+/** The claim behind a typed code, while it waits for a decision or if this user approved it. */
+export async function findClaimFor(
+  { database, settings, now }: VerifyContext,
+  { userId, typedCode }: { readonly userId: string; readonly typedCode: string },
+): Promise<Result<{ readonly claim: Claim; readonly status: ClaimStatus }, 'not_found'>> {
+  const userCode = parseUserCode(typedCode)
+  if (userCode === undefined) return err('not_found')
+  const hmacs = await userCodeHmacs(userCode, settings.checkSecrets)
+  const { redeemedAt, decidedAt } = deviceClaims
+  // By names: Drizzle leaves the tables out of columns in the fields of a select from one table.
+  const used = sql<number>`exists (select 1 from key_secrets
+    where key_secrets.key_id = device_claims.key_id and first_used_at is not null)`
+  const [row] = await openDatabase(database)
+    .select({ claim: CLAIM_COLUMNS, redeemedAt, decidedAt, used })
+    .from(deviceClaims)
+    .where(
+      and(
+        inArray(deviceClaims.userCodeHmac, hmacs),
+        or(waits(now), eq(deviceClaims.approvedBy, userId)),
+      ),
+    )
+  if (row === undefined) return err('not_found')
+  const claim = { ...row.claim, scopes: parseScopes(row.claim.scopes) }
+  return ok({ claim, status: statusOf(row) })
+}
+
+function statusOf(row: {
+  readonly decidedAt: number | null
+  readonly redeemedAt: number | null
+  readonly used: number
+}): ClaimStatus {
+  if (row.decidedAt === null) return 'pending'
+  if (row.redeemedAt === null) return 'approved'
+  return row.used === 1 ? 'used' : 'handed_out'
 }
 
 /** A claim that waits: neither decided nor expired. */

@@ -5,38 +5,36 @@ import { batch } from '../../db/batch.ts'
 import { type Database, openDatabase } from '../../db/client.ts'
 import { violatedUniqueColumn } from '../../db/errors.ts'
 import { deviceClaims, devices, users } from '../../db/schema.ts'
-import { type PollRefusal, refusalOfPoll, SLOW_DOWN_SECONDS } from '../../domain/claim-poll.ts'
+import {
+  APPROVAL_GRACE_SECONDS,
+  decidePoll,
+  type PollRefusal,
+  SLOW_DOWN_SECONDS,
+} from '../../domain/claim-poll.ts'
 import { withSuffix } from '../../domain/names.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
+import { SECOND_MS } from '../../domain/time.ts'
 import { commit } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
-import type { AuditContext } from '../context.ts'
-import { insertDevice } from '../devices/create-device.ts'
+import { insertDevice, madeAt } from '../devices/create-device.ts'
 import { ownDevice } from '../devices/find-devices.ts'
 import { auditFieldsOf, insertKey, prepareKey } from '../keys/create-key.ts'
 import { type KeyInput, limitsOf, parseScopes } from '../keys/key-row.ts'
+import {
+  type ApprovedClaim,
+  type ClaimRow,
+  type PollContext,
+  type RedeemedClaim,
+  redeemAgain,
+} from './redeem-again.ts'
 
 /** Names that are tried before a taken one becomes a failure. */
 const NAMES_MAX = 4
 
-/** When and from where a device polls: the actor is the device that the poll makes. */
-export type PollContext = Omit<AuditContext, 'actor'>
-
-export type RedeemedClaim = {
-  /** Known here and in the answer, and nowhere else. */
-  readonly secret: string
-  readonly deviceId: string
-  readonly keyId: string
-  readonly scopes: readonly string[]
-}
-
-type ClaimRow = typeof deviceClaims.$inferSelect
-/** A claim that somebody approved. */
-type ApprovedClaim = ClaimRow & { readonly approvedBy: string }
-
 /**
- * A device's poll (RFC 8628 §3.4): its secret, once, or why there is none. A made-up device code is
- * refused without I/O. Of any number of polls at once, at most one makes a key.
+ * A device's poll (RFC 8628 §3.4): its secret, or why there is none. A made-up device code is
+ * refused without I/O. Of any number of polls at once, at most one makes a key; while its secret
+ * was never used, a later poll gets another in its place.
  */
 export async function redeemClaim(
   ctx: PollContext,
@@ -46,12 +44,12 @@ export async function redeemClaim(
   if (hash === undefined) return err('invalid_grant')
   const claim = await notePoll(openDatabase(ctx.database), hash, input.clientId, ctx.now)
   if (claim === undefined) return err('invalid_grant')
-  const refusal = refusalOfPoll(claim, ctx.now)
-  if (refusal !== undefined) return err(refusal)
-
+  const decided = decidePoll(claim, ctx.now)
+  if (!decided.ok) return decided
   const { approvedBy } = claim
   if (approvedBy === null) return err('invalid_grant')
   const approved = { ...claim, approvedBy }
+  if (decided.value === 'again') return await redeemAgain(ctx, approved)
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await spend(ctx, approved, attempt > 1)
@@ -96,7 +94,7 @@ async function spend(
   ctx: PollContext,
   claim: ApprovedClaim,
   isNameTaken: boolean,
-): Promise<Result<RedeemedClaim, 'invalid_grant'>> {
+): Promise<Result<RedeemedClaim, 'invalid_grant' | 'slow_down'>> {
   const { now } = ctx
   const { approvedBy: userId, targetDeviceId } = claim
   const deviceId = targetDeviceId ?? newId('dev')
@@ -117,7 +115,6 @@ async function spend(
     },
     isSpendable(claim, now),
   )
-  const device = { createdAt: now, updatedAt: now, disabledAt: null, lastUsedAt: null }
   const { happened } = await commit(change, {
     spent: change.update(
       deviceClaims,
@@ -125,12 +122,31 @@ async function spend(
       eq(deviceClaims.id, claim.id),
     ),
     ...(targetDeviceId === null
-      ? { device: insertDevice(change, userId, { ...device, id: deviceId, name, metadata: {} }) }
+      ? {
+          device: insertDevice(change, userId, {
+            id: deviceId,
+            name,
+            metadata: {},
+            ...madeAt(now),
+          }),
+        }
       : {}),
-    ...insertKey(change, made),
+    ...insertKey(change, made, claim.id),
   })
-  if (!happened) return err('invalid_grant')
+  if (!happened) return err(await refusalOf(ctx, claim))
   return ok({ secret: secret.secret, deviceId, keyId: key.id, scopes: key.scopes })
+}
+
+/** A poll at the same time may have been first: the next one learns whether its answer was lost. */
+async function refusalOf(
+  { database }: PollContext,
+  { id }: ApprovedClaim,
+): Promise<'invalid_grant' | 'slow_down'> {
+  const [claim] = await openDatabase(database)
+    .select({ redeemedAt: deviceClaims.redeemedAt })
+    .from(deviceClaims)
+    .where(eq(deviceClaims.id, id))
+  return claim === undefined || claim.redeemedAt === null ? 'invalid_grant' : 'slow_down'
 }
 
 function isSpendable({ id, approvedBy, targetDeviceId }: ApprovedClaim, now: number) {
@@ -138,7 +154,7 @@ function isSpendable({ id, approvedBy, targetDeviceId }: ApprovedClaim, now: num
     eq(deviceClaims.id, id),
     isNotNull(deviceClaims.approvedBy),
     isNull(deviceClaims.redeemedAt),
-    gt(deviceClaims.expiresAt, now),
+    gt(deviceClaims.expiresAt, now - APPROVAL_GRACE_SECONDS * SECOND_MS),
   )
   return and(
     sql`exists (select 1 from ${deviceClaims} where ${unspent})`,
@@ -158,5 +174,6 @@ function keyInputOf(claim: ClaimRow): KeyInput {
     scopes: parseScopes(claim.approvedScopes ?? '[]'),
     expiresAt: claim.keyExpiresAt,
     ...limitsOf(claim),
+    selfRotation: claim.selfRotation,
   }
 }

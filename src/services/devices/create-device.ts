@@ -3,55 +3,69 @@ import { violatedUniqueColumn } from '../../db/errors.ts'
 import { devices } from '../../db/schema.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { commit } from '../changes/commit.ts'
+import { type HandedOut, rememberOnce, type Reused, unlessDone } from '../changes/idempotency.ts'
 import { type Change, openChange } from '../changes/open-change.ts'
-import type { AuditContext } from '../context.ts'
+import type { AuditContext, VerifyContext } from '../context.ts'
 import { auditFieldsOf, insertKey, prepareKey } from '../keys/create-key.ts'
-import type { Key } from '../keys/find-keys.ts'
+import { type IssuedKey, issuedAgain } from '../keys/issued-key.ts'
 import type { KeyInput } from '../keys/key-row.ts'
-import type { Device } from './find-devices.ts'
+import { type Device, findDevice } from './find-devices.ts'
 
-export type DeviceInput = {
+type DeviceInput = {
   readonly userId: string
   readonly name: string
   readonly metadata: Readonly<Record<string, unknown>>
   readonly key: KeyInput
 }
 
-/** Makes a device with its first key. The secret is in the result and nowhere else. */
+type IssuedDevice = IssuedKey & { readonly device: Device }
+
+/** Makes a device with its first key. */
 export async function createDevice(
   ctx: AuditContext,
   input: DeviceInput,
-): Promise<Result<{ device: Device; key: Key; secret: string }, 'device_name_taken'>> {
+): Promise<Result<IssuedDevice, 'device_name_taken' | 'not_found' | Reused>> {
   const { userId, name, metadata } = input
-  const { now } = ctx
-  const device: Device = {
-    id: newId('dev'),
-    name,
-    metadata,
-    createdAt: now,
-    updatedAt: now,
-    disabledAt: null,
-    lastUsedAt: null,
-  }
+  const device = { id: newId('dev'), name, metadata, ...madeAt(ctx.now) }
   const made = await prepareKey(ctx, device.id, input.key)
   const { key, secret } = made
-  const change = openChange(ctx, {
-    action: 'device.created',
-    userId,
-    deviceId: device.id,
-    keyId: key.id,
-    after: { name, metadata, key: auditFieldsOf(key) },
-  })
+  const change = openChange(
+    ctx,
+    {
+      action: 'device.created',
+      userId,
+      deviceId: device.id,
+      keyId: key.id,
+      after: { name, metadata, key: auditFieldsOf(key) },
+    },
+    undefined,
+    await rememberOnce(ctx, { deviceId: device.id, keyId: key.id, secret: secret.secret }),
+  )
+  const statements = { device: insertDevice(change, userId, device), ...insertKey(change, made) }
   try {
-    await commit(change, {
-      device: insertDevice(change, userId, device),
-      ...insertKey(change, made),
-    })
-    return ok({ device, key, secret: secret.secret })
+    const outcome = await unlessDone(ctx, async () => await commit(change, statements))
+    if ('repeated' in outcome) return await deviceAgain(ctx, userId, outcome.repeated)
+    return ok({ device, key, secret: secret.secret, isUsed: false, isReplay: false })
   } catch (thrown) {
     if (violatedUniqueColumn(thrown) === 'devices.user_id') return err('device_name_taken')
     throw thrown
   }
+}
+
+async function deviceAgain(
+  ctx: VerifyContext,
+  userId: string,
+  repeated: Result<HandedOut, Reused>,
+): Promise<Result<IssuedDevice, 'not_found' | Reused>> {
+  const issued = await issuedAgain(ctx, userId, repeated)
+  if (!issued.ok) return issued
+  const device = await findDevice(ctx, { userId, deviceId: issued.value.key.deviceId })
+  return device.ok ? ok({ ...issued.value, device: device.value }) : device
+}
+
+/** The times of a device that was made just now. */
+export function madeAt(now: number) {
+  return { createdAt: now, updatedAt: now, disabledAt: null, lastUsedAt: null }
 }
 
 /** The statement of a change that keeps a device. */

@@ -1,6 +1,7 @@
 import { asc, inArray, lt, type SQL, sql } from 'drizzle-orm'
 import { openDatabase } from '../../db/client.ts'
 import { purges } from '../../db/schema.ts'
+import { SECOND_MS } from '../../domain/time.ts'
 import type { VerifyContext } from '../context.ts'
 import { withTimeout } from '../with-timeout.ts'
 
@@ -22,7 +23,7 @@ export async function emptyDeletedDevices({
   now,
 }: VerifyContext): Promise<number> {
   const db = openDatabase(database)
-  const staleMs = settings.keyStaleSeconds * 1000
+  const staleMs = settings.keyStaleSeconds * SECOND_MS
   const due = await db
     .select({ deviceId: purges.deviceId })
     .from(purges)

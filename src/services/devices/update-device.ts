@@ -1,5 +1,5 @@
-import { type SQL, sql } from 'drizzle-orm'
-import { disabledAtFor, enabledIn } from '../../db/columns.ts'
+import { and, type SQL, sql } from 'drizzle-orm'
+import { differsFrom, disabledAtFor, enabledIn } from '../../db/columns.ts'
 import { violatedUniqueColumn } from '../../db/errors.ts'
 import { devices } from '../../db/schema.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
@@ -15,13 +15,13 @@ import {
   toDevice,
 } from './find-devices.ts'
 
-export type DeviceChange = {
+type DeviceChange = {
   readonly name?: string | undefined
   readonly metadata?: Readonly<Record<string, unknown>> | undefined
   readonly enabled?: boolean | undefined
 }
 
-/** Changes what is given and leaves the rest. */
+/** Changes what is given and leaves the rest. What is so already is no change. */
 export async function updateDevice(
   ctx: AuditContext,
   { path, ...input }: DeviceChange & { readonly path: DevicePath },
@@ -29,7 +29,6 @@ export async function updateDevice(
   if (Object.values(input).every((value) => value === undefined)) return await findDevice(ctx, path)
   const { name, metadata, enabled } = input
   const fields = {
-    updatedAt: ctx.now,
     ...(name === undefined ? {} : { name }),
     ...(metadata === undefined ? {} : { metadata: JSON.stringify(metadata) }),
     ...(enabled === undefined
@@ -37,22 +36,25 @@ export async function updateDevice(
       : { disabledAt: disabledAtFor(enabled, devices.disabledAt, ctx.now) }),
   }
   const own = ownDevice(path)
+  const changeable = and(own, differsFrom(devices, fields))
   const change = openChange(
     ctx,
     {
       action: 'device.updated',
       ...path,
-      before: sql`(select ${stateBefore(input)} from ${devices} where ${own})`,
+      before: sql`(select ${stateBefore(input)} from ${devices}
+        where ${changeable})`,
       after: input,
     },
-    sql`exists (select 1 from ${devices} where ${own})`,
+    sql`exists (select 1 from ${devices} where ${changeable})`,
   )
   try {
-    const { updated } = await commitThenEvict(change, path.deviceId, {
+    const { rows } = await commitThenEvict(change, path.deviceId, {
       ...(enabled === false ? { ended: change.endTokens(path.deviceId) } : {}),
-      updated: change.update(devices, fields, own).returning(deviceColumns),
+      updated: change.update(devices, { ...fields, updatedAt: ctx.now }, own),
+      rows: change.db.select(deviceColumns).from(devices).where(own),
     })
-    const [row] = updated
+    const [row] = rows
     return row === undefined ? err('not_found') : ok(toDevice(row))
   } catch (thrown) {
     if (violatedUniqueColumn(thrown) === 'devices.user_id') return err('device_name_taken')

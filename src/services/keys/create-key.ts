@@ -2,15 +2,17 @@ import { and, eq, type SQL, sql } from 'drizzle-orm'
 import { newId } from '../../crypto/ids.ts'
 import { makeSecret, type NewSecret } from '../../crypto/secrets.ts'
 import { apiKeys, devices, keySecrets } from '../../db/schema.ts'
-import { err, ok, type Result } from '../../domain/result.ts'
+import { err, type Result } from '../../domain/result.ts'
 import { commit } from '../changes/commit.ts'
+import { rememberOnce, type Reused, unlessDone } from '../changes/idempotency.ts'
 import { type Change, openChange } from '../changes/open-change.ts'
 import type { AuditContext, VerifyContext } from '../context.ts'
-import type { Key } from './find-keys.ts'
+import type { Key, LiveSecret } from './find-keys.ts'
+import { type IssuedKey, issuedAgain, issuedNow } from './issued-key.ts'
 import { type KeyInput, limitColumns, limitFields } from './key-row.ts'
 
 /** A key that is about to be made, with its first secret. */
-export type NewKey = { readonly key: Key; readonly secret: NewSecret }
+type NewKey = { readonly key: Key; readonly secret: NewSecret }
 
 /** Draws a key's id and its first secret, which is known here and in the answer, nowhere else. */
 export async function prepareKey(
@@ -31,13 +33,17 @@ export async function prepareKey(
     revokedAt: null,
     revokedReason: null,
     limits: { rateLimit: input.rateLimit ?? null, quota: input.quota ?? null },
-    secrets: [{ hash: secret.hash, hint: secret.hint, createdAt: now, expiresAt: null }],
+    selfRotation: input.selfRotation ?? false,
+    secrets: [unusedSecret(secret, now)],
   }
   return { key, secret }
 }
 
-/** The statements of a change that keep a key with its first secret. Its device must be there. */
-export function insertKey(change: Change, { key, secret }: NewKey) {
+/**
+ * The statements of a change that keep a key with its first secret. Its device must be there.
+ * @param mintedWith the claim for which it is made
+ */
+export function insertKey(change: Change, { key, secret }: NewKey, mintedWith?: string) {
   const { secrets: _, limits, scopes, ...columns } = key
   return {
     key: change.insert(apiKeys, {
@@ -45,8 +51,15 @@ export function insertKey(change: Change, { key, secret }: NewKey) {
       scopes: JSON.stringify(scopes),
       ...limitColumns(limits),
     }),
-    secret: change.insert(keySecrets, secretRow(key.id, secret, change.ctx.now)),
+    secret: change.insert(keySecrets, {
+      ...secretRow(key.id, secret, change.ctx.now),
+      mintedWith: mintedWith ?? null,
+    }),
   }
+}
+
+function unusedSecret({ hash, hint }: NewSecret, createdAt: number): LiveSecret {
+  return { hash, hint, createdAt, expiresAt: null, firstUsedAt: null, firstUsedCountry: null }
 }
 
 /** The row of a secret that was made just now. */
@@ -54,17 +67,23 @@ export function secretRow(keyId: string, { hash, hint, checkId }: NewSecret, now
   return { hash, keyId, hint, checkId, createdAt: now }
 }
 
-/** Gives a device another key. The secret is in the result and nowhere else. */
+/** Gives a device another key. */
 export async function createKey(
   ctx: AuditContext,
   { userId, deviceId, ...input }: KeyInput & { readonly userId: string; readonly deviceId: string },
-): Promise<Result<{ key: Key; secret: string }, 'not_found'>> {
+): Promise<Result<IssuedKey, 'not_found' | Reused>> {
   const made = await prepareKey(ctx, deviceId, input)
   const { key, secret } = made
   const entry = { action: 'key.created', userId, deviceId, keyId: key.id } as const
-  const change = openChange(ctx, { ...entry, after: auditFieldsOf(key) }, isThere(userId, deviceId))
-  const { happened } = await commit(change, insertKey(change, made))
-  return happened ? ok({ key, secret: secret.secret }) : err('not_found')
+  const change = openChange(
+    ctx,
+    { ...entry, after: auditFieldsOf(key) },
+    isThere(userId, deviceId),
+    await rememberOnce(ctx, { deviceId, keyId: key.id, secret: secret.secret }),
+  )
+  const outcome = await unlessDone(ctx, async () => await commit(change, insertKey(change, made)))
+  if ('repeated' in outcome) return await issuedAgain(ctx, userId, outcome.repeated)
+  return outcome.made.happened ? issuedNow(key, secret) : err('not_found')
 }
 
 function isThere(userId: string, deviceId: string): SQL {
@@ -80,6 +99,7 @@ export function auditFieldsOf(key: Key): Record<string, unknown> {
     scopes: key.scopes,
     expires_at: key.expiresAt,
     ...limitFields(key.limits),
+    self_rotation: key.selfRotation,
     hint: secret?.hint,
   }
 }

@@ -21,6 +21,7 @@ export type Key = {
   readonly revokedAt: number | null
   readonly revokedReason: string | null
   readonly limits: MeterPolicy
+  readonly selfRotation: boolean
   /** The secrets that live: one, or two while a rotation overlaps. Newest first. */
   readonly secrets: readonly LiveSecret[]
 }
@@ -31,9 +32,12 @@ export type LiveSecret = {
   readonly hint: string
   readonly createdAt: number
   readonly expiresAt: number | null
+  /** When it was first accepted, and the country from which it came; null: not yet, unknown. */
+  readonly firstUsedAt: number | null
+  readonly firstUsedCountry: string | null
 }
 
-export type KeyStatus = 'active' | 'disabled' | 'expired' | 'revoked'
+type KeyStatus = 'active' | 'disabled' | 'expired' | 'revoked'
 
 /** One word for a key: what is final before what may pass. */
 export function statusOf(key: Key, now: number): KeyStatus {
@@ -141,6 +145,8 @@ function selectSecrets(db: Database, keyIds: SQL, now: number) {
       hint: keySecrets.hint,
       createdAt: keySecrets.createdAt,
       expiresAt: keySecrets.expiresAt,
+      firstUsedAt: keySecrets.firstUsedAt,
+      firstUsedCountry: keySecrets.firstUsedCountry,
     })
     .from(keySecrets)
     .where(and(inArray(keySecrets.keyId, keyIds), isLiveSecret(now)))
@@ -152,12 +158,7 @@ function toKey(row: typeof apiKeys.$inferSelect, secrets: readonly SecretRow[]):
     ...row,
     scopes: parseScopes(row.scopes),
     limits: limitsOf(row),
-    secrets:
-      row.revokedAt === null
-        ? secrets
-            .filter((secret) => secret.keyId === row.id)
-            .map(({ hash, hint, createdAt, expiresAt }) => ({ hash, hint, createdAt, expiresAt }))
-        : [],
+    secrets: row.revokedAt === null ? secrets.filter(({ keyId }) => keyId === row.id) : [],
   }
 }
 

@@ -2,10 +2,11 @@ import { signToken } from '../../crypto/jwt.ts'
 import { type DeviceTokenClaims, encodeClaims } from '../../domain/device-token.ts'
 import type { KeyPolicySnapshot, KeySnapshot } from '../../domain/evaluate-key.ts'
 import { isLimited } from '../../domain/meter.ts'
+import { SECOND_MS } from '../../domain/time.ts'
 import type { VerifyContext } from '../context.ts'
 
 /** A token to call with, and for how long (seconds). */
-export type IssuedToken = {
+type IssuedToken = {
   readonly token: string
   readonly expiresIn: number
   readonly scopes: readonly string[]
@@ -24,11 +25,11 @@ export async function issueDeviceToken(
 ): Promise<IssuedToken> {
   const { snapshot, policy, secretHash, scopes, audience } = input
   const { key, device, owner } = policy
-  const issuedAt = Math.floor(now / 1000)
+  const issuedAt = Math.floor(now / SECOND_MS)
   const ends = [snapshot.secret.expiresAt, key.expiresAt].filter((end) => end !== null)
   const expiresAt = Math.min(
     issuedAt + settings.deviceTokenSeconds,
-    ...ends.map((end) => Math.floor(end / 1000)),
+    ...ends.map((end) => Math.floor(end / SECOND_MS)),
   )
   const claims: DeviceTokenClaims = {
     secretHash,

@@ -4,7 +4,7 @@ import type { Quota } from '../../domain/quota.ts'
 import type { RateLimit } from '../../domain/rate-limit.ts'
 
 /** The columns of `api_keys` that hold a key's limits. */
-export type LimitColumns = Pick<
+type LimitColumns = Pick<
   typeof apiKeys.$inferSelect,
   'rateLimit' | 'rateWindowSeconds' | 'quotaLimit' | 'quotaPeriod'
 >
@@ -70,4 +70,6 @@ export type KeyInput = {
   /** Null: none. */
   readonly rateLimit?: RateLimit | null | undefined
   readonly quota?: Quota | null | undefined
+  /** Whether its device may rotate it; it may not unless said. */
+  readonly selfRotation?: boolean | undefined
 }

@@ -1,11 +1,11 @@
-import { and, eq, gt, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
+import { and, eq, gt, isNull, or, type SQL, sql } from 'drizzle-orm'
 import { makeSecret, type NewSecret } from '../../crypto/secrets.ts'
-import { apiKeys, keySecrets, revocations } from '../../db/schema.ts'
-import { err, ok, type Result } from '../../domain/result.ts'
+import { apiKeys, keySecrets } from '../../db/schema.ts'
+import { err, type Result } from '../../domain/result.ts'
 import { commitThenEvict } from '../changes/commit.ts'
-import { type Change, openChange } from '../changes/open-change.ts'
+import { rememberOnce, type Reused, unlessDone } from '../changes/idempotency.ts'
+import { openChange } from '../changes/open-change.ts'
 import type { AuditContext } from '../context.ts'
-import { secretRow } from './create-key.ts'
 import {
   isLiveSecret,
   type Key,
@@ -15,83 +15,81 @@ import {
   selectKey,
   statusOf,
 } from './find-keys.ts'
+import { insertSuccessor, isSettled, type Rotation } from './insert-successor.ts'
+import { type IssuedKey, issuedAgain, issuedNow } from './issued-key.ts'
 
 export type RotationRefusal = 'not_found' | 'key_revoked' | 'key_expired' | 'overlap_running'
 
 /**
- * Gives a key a new secret. The old one lives on for the overlap, but never beyond its own end or
- * the key's; an overlap of 0 ends all others at once. However many rotate at once, at most two
- * secrets live: each rotation with an overlap demands that fewer than two do.
+ * Gives a key a new secret. The old one lives on for the overlap, which begins now, or
+ * (`untilUsed`) when the new one is first used; it never lives beyond its own end or the key's. An
+ * overlap of 0 that begins now ends all others at once. However many rotate at once, at most two
+ * secrets live.
  */
 export async function rotateKey(
   ctx: AuditContext,
-  input: { readonly path: KeyPath; readonly overlapSeconds: number },
-): Promise<Result<{ key: Key; secret: string }, RotationRefusal>> {
-  const { path, overlapSeconds } = input
+  input: Rotation & { readonly path: KeyPath },
+): Promise<Result<IssuedKey, RotationRefusal | Reused>> {
+  const { path, overlapSeconds, untilUsed } = input
   const { settings, now } = ctx
   const made = await makeSecret(settings.keyPrefix, settings.checkSecrets)
-  const after = { hint: made.hint, overlap_seconds: overlapSeconds }
+  const handedOut = { ...path, secret: made.secret }
   const change = openChange(
     ctx,
-    { action: 'key.rotated', ...path, after },
-    mayRotate(path, overlapSeconds, now),
+    { action: 'key.rotated', ...path, after: auditFieldsOf(input, made) },
+    sql`exists (select 1 from ${apiKeys} where ${and(ownKey(path), mayRotate(input, now))})`,
+    await rememberOnce(ctx, handedOut),
   )
-  const committed = await commitThenEvict(change, path.keyId, {
-    minted: change.insert(keySecrets, secretRow(path.keyId, made, now)),
-    ...endOthers(change, path.keyId, made, overlapSeconds),
-    // The key is read in the same batch: after the commit nothing may keep the secret back.
-    ...selectKey(change.db, path, now),
-  })
-  const key = keyOf(committed)
+  const outcome = await unlessDone(
+    ctx,
+    async () =>
+      await commitThenEvict(change, path.keyId, {
+        ...insertSuccessor(change, path.keyId, made, { overlapSeconds, untilUsed }),
+        // The key is read in the same batch: after the commit nothing may keep the secret back.
+        ...selectKey(change.db, path, now),
+      }),
+  )
+  if ('repeated' in outcome) return await issuedAgain(ctx, path.userId, outcome.repeated)
+  const key = keyOf(outcome.made)
   if (!key.ok) return key
-  if (committed.happened) return ok({ key: key.value, secret: made.secret })
-  switch (statusOf(key.value, now)) {
-    case 'revoked':
-      return err('key_revoked')
-    case 'expired':
-      return err('key_expired')
-    case 'active':
-    case 'disabled':
-      return err('overlap_running')
-  }
+  return outcome.made.happened ? issuedNow(key.value, made) : err(refusalOf(key.value, now))
 }
 
-function mayRotate(path: KeyPath, overlapSeconds: number, now: number): SQL {
+/** Whether a key may be rotated now, of which the row is at hand. */
+export function mayRotate(
+  { path, overlapSeconds, untilUsed }: Rotation & { readonly path: Pick<KeyPath, 'keyId'> },
+  now: number,
+): SQL | undefined {
   const hasRoom = sql`(select count(*) from ${keySecrets}
-    where ${and(eq(keySecrets.keyId, path.keyId), isLiveSecret(now))}) < 2`
-  const rotatable = and(
-    ownKey(path),
+    where ${and(eq(keySecrets.keyId, path.keyId), isLiveSecret(now), isSettled())}) < 2`
+  return and(
     isNull(apiKeys.revokedAt),
     // An expired key cannot be rotated: its new secret would be unusable.
     or(isNull(apiKeys.expiresAt), gt(apiKeys.expiresAt, now)),
-    overlapSeconds === 0 ? undefined : hasRoom,
+    overlapSeconds === 0 && !untilUsed ? undefined : hasRoom,
   )
-  return sql`exists (select 1 from ${apiKeys} where ${rotatable})`
 }
 
-/** The statements that end a key's other secrets: now, or when the overlap is over. */
-function endOthers(change: Change, keyId: string, { hash }: NewSecret, overlapSeconds: number) {
-  const { now, settings } = change.ctx
-  const others = and(eq(keySecrets.keyId, keyId), ne(keySecrets.hash, hash), isLiveSecret(now))
-  const overlapEnd = now + overlapSeconds * 1000
-  const end = sql`min(${overlapEnd}, coalesce((select ${apiKeys.expiresAt} from ${apiKeys}
-    where ${apiKeys.id} = ${keyId}), ${overlapEnd}))`
-  // A token must not outlive its secret. If the overlap is shorter than a token, all end now.
-  const tokens = change.insert(
-    revocations,
-    { subject: keySecrets.hash, at: now },
-    {
-      if: overlapSeconds < settings.deviceTokenSeconds ? others : sql`false`,
-      from: keySecrets,
-    },
-  )
-  const secrets =
-    overlapSeconds === 0
-      ? change.update(keySecrets, { revokedAt: now }, others)
-      : change.update(
-          keySecrets,
-          { expiresAt: end },
-          and(others, or(isNull(keySecrets.expiresAt), gt(keySecrets.expiresAt, end))),
-        )
-  return { tokens, secrets }
+export function auditFieldsOf(
+  { overlapSeconds, untilUsed }: Rotation,
+  { hint }: NewSecret,
+): Record<string, unknown> {
+  return {
+    hint,
+    overlap_seconds: overlapSeconds,
+    ...(untilUsed ? { until_used: true } : {}),
+  }
+}
+
+/** Why a key that is there was not rotated: for the answer only, nothing is decided here. */
+export function refusalOf(key: Key, now: number): Exclude<RotationRefusal, 'not_found'> {
+  switch (statusOf(key, now)) {
+    case 'revoked':
+      return 'key_revoked'
+    case 'expired':
+      return 'key_expired'
+    case 'active':
+    case 'disabled':
+      return 'overlap_running'
+  }
 }

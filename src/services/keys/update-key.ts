@@ -1,5 +1,5 @@
 import { and, eq, isNull, type SQL, sql } from 'drizzle-orm'
-import { disabledAtFor, enabledIn } from '../../db/columns.ts'
+import { differsFrom, disabledAtFor, enabledIn, jsonBoolean } from '../../db/columns.ts'
 import { apiKeys } from '../../db/schema.ts'
 import { err, type Result } from '../../domain/result.ts'
 import { commitThenEvict } from '../changes/commit.ts'
@@ -8,18 +8,21 @@ import type { AuditContext } from '../context.ts'
 import { findKey, type Key, keyOf, type KeyPath, ownKey, selectKey } from './find-keys.ts'
 import { type KeyInput, limitColumns, limitFields } from './key-row.ts'
 
-export type KeyChange = KeyInput & { readonly enabled?: boolean | undefined }
+type KeyChange = KeyInput & { readonly enabled?: boolean | undefined }
 
 type Refusal = 'not_found' | 'key_revoked'
 
-/** Changes what is given of a key's policy and leaves the rest; its secrets are not touched. */
+/**
+ * Changes what is given of a key's policy and leaves the rest; its secrets are not touched. What is
+ * so already is no change, and leaves no trace.
+ */
 export async function updateKey(
   ctx: AuditContext,
   { path, ...input }: KeyChange & { readonly path: KeyPath },
 ): Promise<Result<Key, Refusal>> {
   const fields = columnsOf(input, ctx.now)
   if (Object.keys(fields).length === 0) return unlessRevoked(await findKey(ctx, path))
-  const changeable = and(ownKey(path), isNull(apiKeys.revokedAt))
+  const changeable = and(ownKey(path), isNull(apiKeys.revokedAt), differsFrom(apiKeys, fields))
   const change = openChange(
     ctx,
     {
@@ -45,12 +48,13 @@ function unlessRevoked(key: Result<Key, 'not_found'>): Result<Key, Refusal> {
 }
 
 function columnsOf(input: KeyChange, now: number) {
-  const { name, scopes, expiresAt, enabled } = input
+  const { name, scopes, expiresAt, selfRotation, enabled } = input
   return {
     ...(name === undefined ? {} : { name }),
     ...(scopes === undefined ? {} : { scopes: JSON.stringify(scopes) }),
     ...(expiresAt === undefined ? {} : { expiresAt }),
     ...limitColumns(input),
+    ...(selfRotation === undefined ? {} : { selfRotation }),
     ...(enabled === undefined
       ? {}
       : { disabledAt: disabledAtFor(enabled, apiKeys.disabledAt, now) }),
@@ -65,8 +69,9 @@ function changesTokens({ scopes, expiresAt, rateLimit, quota, enabled }: KeyChan
 }
 
 function wireFields(input: KeyChange): Record<string, unknown> {
-  const { name, scopes, expiresAt, enabled } = input
-  return { name, scopes, expires_at: expiresAt, ...limitFields(input), enabled }
+  const { name, scopes, expiresAt, selfRotation, enabled } = input
+  const policy = { name, scopes, expires_at: expiresAt, ...limitFields(input) }
+  return { ...policy, self_rotation: selfRotation, enabled }
 }
 
 /** The changed fields as they are in the row, in the words of the wire. */
@@ -87,6 +92,9 @@ function stateBefore(input: KeyChange): SQL {
           sql`'quota', json(iif(${apiKeys.quotaLimit} is null, 'null', json_object(
             'limit', ${apiKeys.quotaLimit}, 'period', ${apiKeys.quotaPeriod})))`,
         ]),
+    ...(input.selfRotation === undefined
+      ? []
+      : [sql`'self_rotation', ${jsonBoolean(apiKeys.selfRotation)}`]),
     ...(input.enabled === undefined ? [] : [sql`'enabled', ${enabledIn(apiKeys.disabledAt)}`]),
   ]
   return sql`json_object(${sql.join(fields, sql`, `)})`

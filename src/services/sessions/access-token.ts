@@ -4,6 +4,7 @@ import { openDatabase } from '../../db/client.ts'
 import { sessions, users } from '../../db/schema.ts'
 import type { Denial } from '../../domain/evaluate-key.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
+import { SECOND_MS } from '../../domain/time.ts'
 import { USER_AUDIENCE } from '../../settings-schema.ts'
 import type { VerifyContext } from '../context.ts'
 
@@ -22,7 +23,7 @@ export async function signAccessToken(
   { settings, now }: Pick<VerifyContext, 'settings' | 'now'>,
   { userId, sessionId }: { readonly userId: string; readonly sessionId: string },
 ): Promise<string> {
-  const iat = Math.floor(now / 1000)
+  const iat = Math.floor(now / SECOND_MS)
   const claims = {
     iss: settings.publicUrl,
     aud: USER_AUDIENCE,

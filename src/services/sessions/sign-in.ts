@@ -12,7 +12,7 @@ import type { AuditContext, VerifyContext } from '../context.ts'
 import { signAccessToken } from './access-token.ts'
 import { SESSION_IDLE_MS, type SessionTokens } from './sessions.ts'
 
-export type SignInInput = {
+type SignInInput = {
   readonly username: string
   readonly password: string
   readonly userAgent: string | null

@@ -2,7 +2,7 @@ import { usernameKey } from '../../domain/names.ts'
 import { limitedNetwork } from '../../domain/network.ts'
 
 /** The two limiters that stand before every password hash. */
-export type PasswordLimiters = Pick<Env, 'PASSWORD_LIMITER_IP' | 'PASSWORD_LIMITER_USERNAME'>
+type PasswordLimiters = Pick<Env, 'PASSWORD_LIMITER_IP' | 'PASSWORD_LIMITER_USERNAME'>
 
 /**
  * Charges one password attempt: 60 a minute for an IP, 10 a minute for a username from that IP.

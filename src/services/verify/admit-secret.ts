@@ -2,7 +2,7 @@ import { isCheckGenuine } from '../../crypto/key-check.ts'
 import { parsePresentedSecret } from '../../domain/key-format.ts'
 import type { Settings } from '../../settings.ts'
 
-export type Admission =
+type Admission =
   /** It carries a genuine check. */
   | 'checked'
   /** It has our shape, and checks are off. */

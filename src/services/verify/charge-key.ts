@@ -7,7 +7,7 @@ import { withTimeout } from '../with-timeout.ts'
 /** A refusal for good is asked about again after this: a changed limit has another name anyway. */
 const REFUSED_FOR_GOOD_MS = 60_000
 
-export type Charged =
+type Charged =
   | { readonly kind: 'charged'; readonly decision: MeterDecision }
   /** Bound to be refused: the object was not asked, so it did not count the verify either. */
   | { readonly kind: 'refused-here'; readonly decision: MeterDecision }

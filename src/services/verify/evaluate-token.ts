@@ -1,5 +1,5 @@
 import { sha256 } from '../../crypto/digest.ts'
-import { type Expected, verifyToken } from '../../crypto/jwt.ts'
+import { type Expected, typeOf, verifyToken } from '../../crypto/jwt.ts'
 import {
   decodeClaims,
   type DeviceTokenClaims,
@@ -18,7 +18,7 @@ import type { VerifyContext } from '../context.ts'
 import { findSnapshot } from './find-snapshot.ts'
 import { currentFeed } from './read-feed.ts'
 
-export type TokenRequest = KeyWant & {
+type TokenRequest = KeyWant & {
   readonly presented: string
   readonly fresh?: boolean
   /** The only audience that counts; undefined: any of this deployment's. */
@@ -71,19 +71,19 @@ async function genuineClaims(
   const hash = await sha256(token)
   const known = isolate.tokens.get(hash)
   if (known !== undefined) return known
-  // Before `at+jwt` they were signed as `JWT`. The last of those has expired one lifetime after an
-  // isolate of this version started.
-  const maySayJwt = now < isolate.startedAt(now) + settings.deviceTokenSeconds * SECOND_MS
   const expected: Expected = {
     ring: settings.signingKeys,
     issuer: settings.publicUrl,
     audiences: settings.deviceTokenAudiences,
-    types: maySayJwt ? ['at+jwt', 'JWT'] : ['at+jwt'],
+    types: ['at+jwt', 'JWT'],
     allowExpired: true,
   }
   const verified = await verifyToken(token, expected, now)
   const claims = verified.ok ? decodeClaims(verified.value) : verified
   if (!claims.ok) return undefined
+  // Versions before this one signed them as `JWT`, and may go on while a deploy rolls out.
+  const rolledOutBy = (isolate.startedAt ?? now) / SECOND_MS + settings.deviceTokenSeconds
+  if (typeOf(token) === 'JWT' && claims.value.issuedAt > rolledOutBy) return undefined
   isolate.tokens.keep(hash, claims.value)
   return claims.value
 }
@@ -127,7 +127,14 @@ function snapshotOf(claims: DeviceTokenClaims): KeySnapshot & { policy: KeyPolic
     limits: { rateLimit: null, quota: null },
   }
   return {
-    secret: { expiresAt: null, revokedAt: null, isRetiredUseNoted: false, isImported: false },
+    secret: {
+      expiresAt: null,
+      revokedAt: null,
+      isRetiredUseNoted: false,
+      isFirstUseNoted: true,
+      isReplacement: false,
+      isImported: false,
+    },
     ownerId: claims.ownerId,
     policy: {
       key,

@@ -1,5 +1,6 @@
 import { waitUntil } from 'cloudflare:workers'
 import type { KeySnapshot } from '../../domain/evaluate-key.ts'
+import { SECOND_MS } from '../../domain/time.ts'
 import { Unavailable } from '../../domain/unavailable.ts'
 import type { CachedKey } from '../../isolate/key-cache.ts'
 import type { VerifyContext } from '../context.ts'
@@ -23,7 +24,7 @@ export async function findSnapshot(
   const entry = isolate.keys.get(hash)
   if (entry === undefined) return await readThrough(ctx, hash)
 
-  const lifetime = settings.keyCacheSeconds * 1000
+  const lifetime = settings.keyCacheSeconds * SECOND_MS
   const age = now - entry.readAt
   if (age >= lifetime) return await readOrServeStale(ctx, hash, entry)
   if (age >= lifetime / 2 && now >= entry.refreshUntil) refreshAhead(ctx, hash)
@@ -42,7 +43,7 @@ async function readOrServeStale(
   entry: CachedKey,
 ): Promise<KeySnapshot | undefined> {
   const { isolate, now, settings } = ctx
-  const maySpeak = now - entry.readAt < settings.keyStaleSeconds * 1000
+  const maySpeak = now - entry.readAt < settings.keyStaleSeconds * SECOND_MS
   const { failedAt } = entry
   if (maySpeak && failedAt !== null && now - failedAt < RETRY_AFTER_FAILURE_MS) {
     return entry.snapshot

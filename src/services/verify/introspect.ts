@@ -4,7 +4,7 @@ import type { VerifyContext } from '../context.ts'
 import { verifyKey, type VerifyRequest } from './verify-key.ts'
 
 /** RFC 7662 §2.2: all about a good credential; of any other only that it is not active. */
-export type Introspection =
+type Introspection =
   | { readonly active: false }
   | {
       readonly active: true
@@ -28,7 +28,7 @@ export async function introspect(
   ctx: VerifyContext,
   request: Pick<VerifyRequest, 'presented' | 'ownerId' | 'caller'>,
 ): Promise<Result<Introspection, 'throttled'>> {
-  const verified = await verifyKey(ctx, { ...request, cost: 0 })
+  const verified = await verifyKey(ctx, { ...request, cost: 0, isUse: false })
   if (!verified.valid) {
     return verified.kind === 'throttled' ? err('throttled') : ok({ active: false })
   }

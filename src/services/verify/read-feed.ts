@@ -3,6 +3,7 @@ import { and, asc, gt } from 'drizzle-orm'
 import { openDatabase } from '../../db/client.ts'
 import { revocations } from '../../db/schema.ts'
 import { feedCutoff } from '../../domain/device-token.ts'
+import { SECOND_MS } from '../../domain/time.ts'
 import { Unavailable } from '../../domain/unavailable.ts'
 import type { KnownRevocations, Revocation } from '../../isolate/known-revocations.ts'
 import type { VerifyContext } from '../context.ts'
@@ -21,7 +22,7 @@ export async function currentFeed(ctx: VerifyContext, fresh: boolean): Promise<K
   const { now, settings } = ctx
   const { feed } = ctx.isolate
   const { readAt } = feed
-  const poll = settings.revocationPollSeconds * 1000
+  const poll = settings.revocationPollSeconds * SECOND_MS
   if (readAt === null || fresh) {
     await readFeed(ctx)
     return feed
@@ -37,7 +38,7 @@ export async function currentFeed(ctx: VerifyContext, fresh: boolean): Promise<K
 async function readOrServeStale(ctx: VerifyContext, age: number): Promise<void> {
   const { now, settings } = ctx
   const { feed, log } = ctx.isolate
-  const maySpeak = age < settings.keyStaleSeconds * 1000
+  const maySpeak = age < settings.keyStaleSeconds * SECOND_MS
   const { failedAt } = feed
   if (maySpeak && failedAt !== null && now - failedAt < RETRY_AFTER_FAILURE_MS) return
   try {

@@ -11,7 +11,7 @@ import { openChange } from '../changes/open-change.ts'
 import type { VerifyContext } from '../context.ts'
 import type { Caller } from './throttle-unknown.ts'
 
-export type RetiredUse = {
+type RetiredUse = {
   readonly hash: string
   readonly snapshot: KeySnapshot
   readonly policy: KeyPolicySnapshot
@@ -25,7 +25,7 @@ export type RetiredUse = {
  */
 export function noteRetiredUse(ctx: VerifyContext, use: RetiredUse): void {
   if (use.snapshot.secret.isRetiredUseNoted || !isRetiredSecret(use.snapshot, ctx.now)) return
-  ctx.isolate.keys.noteRetiredUse(use.hash)
+  ctx.isolate.keys.noteUse(use.hash, 'isRetiredUseNoted')
   // If it fails, the flag is still unset in D1, and the next use after a refresh tries again.
   waitUntil(recordRetiredUse(ctx, use).catch(leaveToNextUse))
 }

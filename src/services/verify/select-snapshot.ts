@@ -34,6 +34,8 @@ const COLUMNS = {
     expiresAt: keySecrets.expiresAt,
     revokedAt: keySecrets.revokedAt,
     retiredUseAt: keySecrets.retiredUseAt,
+    firstUsedAt: keySecrets.firstUsedAt,
+    replaces: keySecrets.replaces,
     imported: keySecrets.imported,
     tombstoneUserId: keySecrets.tombstoneUserId,
   },
@@ -64,9 +66,15 @@ async function select(database: D1Database, hash: string): Promise<KeySnapshot |
     .where(eq(keySecrets.hash, hash))
   if (row === undefined) return undefined
   const { key, device, owner, feedPosition } = row
-  const { expiresAt, revokedAt, retiredUseAt, imported, tombstoneUserId } = row.secret
-  const isRetiredUseNoted = retiredUseAt !== null
-  const secret = { expiresAt, revokedAt, isRetiredUseNoted, isImported: imported }
+  const { tombstoneUserId } = row.secret
+  const secret = {
+    expiresAt: row.secret.expiresAt,
+    revokedAt: row.secret.revokedAt,
+    isRetiredUseNoted: row.secret.retiredUseAt !== null,
+    isFirstUseNoted: row.secret.firstUsedAt !== null,
+    isReplacement: row.secret.replaces !== null,
+    isImported: row.secret.imported,
+  }
   if (key === null || device === null || owner === null) {
     return { secret, ownerId: tombstoneUserId ?? '', policy: null, feedPosition }
   }

@@ -5,6 +5,8 @@ import type { VerifyContext } from '../context.ts'
 /** Who presents a secret: for the limit on unknown ones, and for the audit. */
 export type Caller = {
   readonly ip: string | null
+  /** The country (two letters) in which the edge saw the caller. */
+  readonly country: string | null
   readonly requestId: string | null
   /** Allows so many unknown secrets a network and minute. */
   readonly limiter: RateLimit

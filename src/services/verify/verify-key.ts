@@ -13,6 +13,7 @@ import { chargeKey } from './charge-key.ts'
 import { countVerify } from './count-usage.ts'
 import { type EvaluatedToken, evaluateToken } from './evaluate-token.ts'
 import { findSnapshot } from './find-snapshot.ts'
+import { noteFirstUse } from './record-first-use.ts'
 import { noteRetiredUse } from './record-retired-use.ts'
 import { type Caller, chargeUnknownSecret, isCallerBlocked } from './throttle-unknown.ts'
 
@@ -24,6 +25,8 @@ export type VerifyRequest = {
   readonly asVerifier?: boolean
   /** What a limited key is charged; 0 asks without spending. 1 unless said. */
   readonly cost?: number
+  /** False: somebody asks about the credential without its holder using it. */
+  readonly isUse?: boolean
   /** Skip the cache: the answer is D1's, or there is none. */
   readonly fresh?: boolean
   /** The only audience of a device token that counts; undefined: any of this deployment's. */
@@ -122,7 +125,13 @@ async function verifySecret(ctx: VerifyContext, request: VerifyRequest): Promise
     }
     return denied(denial, ownerId, policy)
   }
-  return await chargeLimits(ctx, request, evaluated.value, { kind: 'secret', hash, snapshot })
+  const credential = { kind: 'secret', hash, snapshot } as const
+  const verified = await chargeLimits(ctx, request, evaluated.value, credential)
+  if (verified.valid && request.isUse !== false) {
+    const country = caller?.country ?? null
+    noteFirstUse(ctx, { hash, snapshot, policy: verified.policy, country })
+  }
+  return verified
 }
 
 async function verifyToken(

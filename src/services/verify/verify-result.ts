@@ -26,7 +26,7 @@ export type VerifyResult = VerifyCode & {
   readonly metered?: false
 }
 
-export type VerifyCode =
+type VerifyCode =
   | { readonly valid: true; readonly code: 'valid' }
   | { readonly valid: false; readonly code: Denial }
 

@@ -3,10 +3,14 @@ import type { SignedInUser } from '../../services/sessions/access-token.ts'
 import { clientIp } from '../client.ts'
 import type { AppContext } from '../env.ts'
 
-/** A request in the services' words: where they look, and when. */
-export function verifyContextOf(c: AppContext): VerifyContext {
+/**
+ * A request in the services' words: where they look, and when.
+ * @param now the request's one time, but for a verify that follows another: that one may have
+ *   waited for D1, and what the second one knows would be older than its bound allows
+ */
+export function verifyContextOf(c: AppContext, now: number = c.var.now): VerifyContext {
   const { DB: database, DEVICE_STATE: states } = c.env
-  const { settings, isolate, now } = c.var
+  const { settings, isolate } = c.var
   return { database, states, settings, isolate, now }
 }
 
@@ -29,5 +33,6 @@ export function auditContextOf<By extends Actor>(c: AppContext, actor: By): Audi
     actor,
     ip: clientIp(c),
     requestId: c.var.requestId,
+    once: c.var.once ?? null,
   }
 }
