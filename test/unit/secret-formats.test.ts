@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { drawBase62, encodeBase62 } from '../../src/domain/base62.ts'
+import { drawBase62, encodeBase62, reduceToBase62 } from '../../src/domain/base62.ts'
 import { hintOf, KEY_PREFIX_PATTERN, parsePresentedSecret } from '../../src/domain/key-format.ts'
 import { parseRefreshToken, refreshTokenStart } from '../../src/domain/refresh-token-format.ts'
 
@@ -69,6 +69,25 @@ describe('base62', () => {
     }
     expect([...counts.keys()].join('')).toBe(ALPHABET)
     expect(new Set(counts.values())).toEqual(new Set([4]))
+  })
+
+  it('reduces 32 bytes to what remains of them after a division by 62^32', () => {
+    const bytes = fc.uint8Array({ minLength: 32, maxLength: 32 })
+    fc.assert(
+      fc.property(bytes, (bytes) => {
+        const text = reduceToBase62(bytes, 32)
+        expect(text).toHaveLength(32)
+        let read = 0n
+        for (const character of text) read = read * 62n + BigInt(ALPHABET.indexOf(character))
+        expect(read).toBe(BigInt(`0x${Buffer.from(bytes).toString('hex')}`) % 62n ** 32n)
+      }),
+    )
+  })
+
+  it('does not reduce bytes that hold less than 64 bits more than the characters', () => {
+    expect(reduceToBase62(new Uint8Array(32), 32)).toBe('0'.repeat(32))
+    expect(() => reduceToBase62(new Uint8Array(31), 32)).toThrow(RangeError)
+    expect(() => reduceToBase62(new Uint8Array(32), 33)).toThrow(RangeError)
   })
 })
 
