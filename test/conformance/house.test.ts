@@ -38,11 +38,11 @@ describe('the house', () => {
       /\.(insert|update|delete)\((sessions|devices|apiKeys|users|keySecrets)\b/,
       /^src\/services/,
     ).filter((line) => !/change\.\w+\(/i.test(line))
-    // A refresh is made for whoever holds the token, under a witness of its own.
+    // A refresh is made for whoever holds the token, under predicates of its own.
     expect(files).toEqual([
       'src/services/sessions/refresh-session.ts: .update(sessions)',
       'src/services/sessions/refresh-session.ts: ' +
-        'ended: db.update(sessions).set({ revokedAt: now }).where(reused),',
+        'ended: db.update(sessions).set({ revokedAt: now }).where(isReused),',
     ])
   })
 

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type Answer, call, type CallOptions, pick } from '../support/client.ts'
 import { captureConsole, eventsOf, type LogLine } from '../support/console.ts'
 import { makeDevice, makeUser, PASSWORD } from '../support/fixtures.ts'
-import { cheapHashing, makeCheapUser } from '../support/sign-in.ts'
+import { cheapHashing, makeCheapUser, nextOf, openSession } from '../support/sign-in.ts'
 import { forgedFrom } from '../support/tokens.ts'
 
 let lines: LogLine[]
@@ -86,11 +86,10 @@ describe('a line is written', () => {
   })
 
   it('for a spent refresh token, as an alarm is', async () => {
-    const user = await makeCheapUser()
-    const body = { username: user.username, password: PASSWORD }
-    const signIn = await call('POST', '/v1/sessions', { body, env: cheapHashing })
-    const spent = { body: { refresh_token: pick(signIn.body, 'refresh_token') } }
+    const first = await openSession(await makeCheapUser())
+    const spent = { body: { refresh_token: first } }
     expect((await linesOf('POST', '/v1/sessions/refresh', spent)).written).toHaveLength(1)
+    await nextOf(await nextOf(await nextOf(first)))
     const again = await linesOf('POST', '/v1/sessions/refresh', spent)
     expect(eventsOf(again.written, 'request')).toMatchObject([{ status: 401 }])
   })

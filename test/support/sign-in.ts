@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers'
 import { expect } from 'vitest'
-import { type Answer, call } from './client.ts'
+import { type Answer, call, pick } from './client.ts'
 import { makeUser, PASSWORD, setCheapPassword, type TestUser } from './fixtures.ts'
 import { auditOf } from './rows.ts'
 
@@ -27,6 +27,24 @@ export async function signIn(
   password = PASSWORD,
 ): Promise<Answer> {
   return await call('POST', '/v1/sessions', { body: { username, password }, env: cheapHashing })
+}
+
+/** The first refresh token of a new session of the user's. */
+export async function openSession(user: TestUser): Promise<string> {
+  return pick((await signIn(user)).body, 'refresh_token')
+}
+
+/** Presents a refresh token. */
+export async function refresh(refreshToken: string, environment: Env = env): Promise<Answer> {
+  const body = { refresh_token: refreshToken }
+  return await call('POST', '/v1/sessions/refresh', { body, env: environment })
+}
+
+/** Presents a refresh token that must be accepted, and returns the next. */
+export async function nextOf(refreshToken: string, environment: Env = env): Promise<string> {
+  const { status, body, text } = await refresh(refreshToken, environment)
+  expect({ status, text }).toMatchObject({ status: 201 })
+  return pick(body, 'refresh_token')
 }
 
 /** What was audited of the user, oldest first. */
