@@ -107,11 +107,14 @@ export class DeviceState extends DurableObject<Env> {
     if (!isSet && hasUsage(sql)) await this.ctx.storage.setAlarm(now + PRUNE_INTERVAL_MS)
   }
 
-  /** Forgets everything: the device was deleted. */
+  /**
+   * Forgets everything: the device was deleted. Storage first: a call in between would read the old
+   * rows into memory again, and a later charge would write them back.
+   */
   async empty(): Promise<void> {
-    this.#meters = undefined
     await this.ctx.storage.deleteAlarm()
     await this.ctx.storage.deleteAll()
+    this.#meters = undefined
   }
 
   /**

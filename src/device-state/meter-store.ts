@@ -64,14 +64,15 @@ export class MeterStore {
     }
   }
 
+  /** Storage first: what could not be written is not remembered either. */
   #keep(keyId: string, meter: KeyMeter): void {
-    this.#meters.set(keyId, meter)
     this.#sql.exec(
       `insert into meters (key_id, state) values (?, ?)
        on conflict do update set state = excluded.state`,
       keyId,
       JSON.stringify(meter),
     )
+    this.#meters.set(keyId, meter)
   }
 }
 
