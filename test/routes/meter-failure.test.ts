@@ -9,6 +9,7 @@ import { makeUser } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import {
   atOnce,
+  chargeOf,
   fail,
   hang,
   makeLimitedDevice,
@@ -152,13 +153,8 @@ describe('an object that fails and recovers', () => {
       watchStates(({ method, deviceId }) =>
         method === 'charge'
           ? scheduler.wait(wait).then(async () => {
-              const request = {
-                keyId: device.keyId,
-                secretHash: 'hash',
-                policy: { rateLimit: { limit: 5, windowSeconds: 3600 }, quota: null },
-                cost: 1,
-                counts: false,
-              }
+              const policy = { rateLimit: { limit: 5, windowSeconds: 3600 } }
+              const request = chargeOf(policy, { keyId: device.keyId })
               return await stateOf({ id: deviceId }).charge(deviceId, request)
             })
           : undefined,

@@ -152,14 +152,14 @@ describe('the counters of a key', () => {
     } as const
     const start = Date.UTC(2030, 5, 1, 12)
     setClock(start)
-    const request = chargeOf(policy, { cost: 7, counts: true })
+    const next = () => chargeOf(policy, { cost: 7, counts: true })
     // The first of a day also notes when to tell D1, and the first of all makes the tables.
-    await stateOf(device).charge(device.id, request)
+    await stateOf(device).charge(device.id, next())
     const written = async () =>
       await runInDurableObject(stateOf(device), async (instance: DeviceState, { storage }) => {
         const total = () => storage.sql.exec<{ n: number }>('select total_changes() as n').one().n
         const before = total()
-        await instance.charge(device.id, request)
+        await instance.charge(device.id, next())
         return total() - before
       })
     for (let step = 1; step <= 300; step += 1) {

@@ -3,7 +3,7 @@ import { expect, vi } from 'vitest'
 import type { ChargeRequest } from '../../src/device-state/meter-store.ts'
 import type { DeviceState } from '../../src/device-state/device-state.ts'
 import type { MeterPolicy } from '../../src/domain/meter.ts'
-import { newId } from '../../src/crypto/ids.ts'
+import { newChargeId, newId } from '../../src/crypto/ids.ts'
 import { type Answer, call, type CallOptions, ORIGIN, pick } from './client.ts'
 import { makeDevice, makeUser, type TestDevice, type TestUser } from './fixtures.ts'
 
@@ -82,6 +82,7 @@ export function chargeOf(
   { cost = 1, ...more }: Partial<ChargeRequest> = {},
 ): ChargeRequest {
   return {
+    id: newChargeId(),
     keyId: 'key_of_the_test',
     secretHash: 'hash',
     policy: { rateLimit: null, quota: null, ...policy },

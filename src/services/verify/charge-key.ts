@@ -1,3 +1,4 @@
+import { newChargeId } from '../../crypto/ids.ts'
 import type { KeyPolicySnapshot } from '../../domain/evaluate-key.ts'
 import type { MeterDecision } from '../../domain/meter.ts'
 import { Unavailable } from '../../domain/unavailable.ts'
@@ -32,7 +33,8 @@ export async function chargeKey(
   const known = isolate.refusedMeters.find(meter, cost, now)
   if (known !== undefined) return { kind: 'refused-here', decision: known }
   const counts = settings.usage !== 'off'
-  const request = { keyId: key.id, secretHash, policy: key.limits, cost, counts }
+  const id = newChargeId()
+  const request = { id, keyId: key.id, secretHash, policy: key.limits, cost, counts }
   try {
     const charge = await withTimeout(
       states.getByName(device.id).charge(device.id, request),
