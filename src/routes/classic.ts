@@ -1,3 +1,4 @@
+import { SECOND_MS } from '../domain/time.ts'
 import { userContextOf, verifyContextOf, visitorContextOf } from '../http/auth/contexts.ts'
 import { idempotent } from '../http/auth/idempotent.ts'
 import { mayTryPassword } from '../http/auth/password-attempt.ts'
@@ -11,6 +12,7 @@ import { isJson, validBody } from '../http/validate.ts'
 import { classicDevice, classicRegistration, classicSignIn } from '../schemas/classic.ts'
 import { checkIn } from '../services/devices/check-in.ts'
 import { createDevice } from '../services/devices/create-device.ts'
+import { ACCESS_TOKEN_SECONDS } from '../services/sessions/access-token.ts'
 import { signIn } from '../services/sessions/sign-in.ts'
 import { registerUser } from '../services/users/register-user.ts'
 
@@ -47,7 +49,9 @@ export const classic = factory
     if (!body.success) return c.json(INVALID_CREDENTIALS, 401, CHALLENGE)
     const { username, password } = body.data
     if (!(await mayTryPassword(c, username))) return problem(c, 'rate_limited')
-    const input = { username, password, userAgent: userAgentOf(c) }
+    // Nobody gets its refresh token: it lasts as long as the access token.
+    const idleMs = ACCESS_TOKEN_SECONDS * SECOND_MS
+    const input = { username, password, userAgent: userAgentOf(c), idleMs }
     const opened = await signIn(visitorContextOf(c), input)
     if (opened.ok) {
       c.var.log.userId = opened.value.userId

@@ -100,6 +100,14 @@ describe('a change that changes nothing leaves what the isolate has in memory', 
     await expectInMemory(200)
   })
 
+  it('a name that is taken evicts nothing', async () => {
+    const { user, device } = warm
+    const other = await makeDevice(user)
+    const change = { token: user.token, body: { name: other.name } }
+    expect((await call('PATCH', `/v1/devices/${device.id}`, change)).status).toBe(409)
+    await expectInMemory(200)
+  })
+
   it('a rotation that is refused because an overlap runs evicts nothing', async () => {
     expect((await knock(GENTLE_ROTATION, warm.keyPath, warm.user)).status).toBe(200)
     await warmUp()

@@ -5,7 +5,7 @@ import { expectExactly, MESSAGE, postClassic } from '../support/classic.ts'
 import { type Answer, call, pick } from '../support/client.ts'
 import { countStatuses } from '../support/expectations.ts'
 import { makeDevice, makeUser, PASSWORD, type TestUser } from '../support/fixtures.ts'
-import { countRows, execute } from '../support/rows.ts'
+import { countRows, execute, rowsOf } from '../support/rows.ts'
 import { makeCheapUser } from '../support/sign-in.ts'
 
 const INVALID_CREDENTIALS = {
@@ -83,6 +83,18 @@ describe('POST /auth', () => {
     const token = pick(answer.body, 'access_token')
     expect((await call('GET', '/v1/me', { token })).body).toMatchObject({ id: user.id })
     expect(await countRows('sessions', 'user_id = ?', user.id)).toBe(2)
+  })
+
+  it('200, and the session ends with its token: nobody was given a refresh token', async () => {
+    const user = await makeUser()
+    const body = { username: user.username, password: PASSWORD }
+    expect((await call('POST', '/auth', { body })).status).toBe(200)
+    const [session] = await rowsOf(
+      'select expires_at - created_at as lifetime from sessions where user_id = ? and id <> ?',
+      user.id,
+      user.sessionId,
+    )
+    expect(session).toEqual({ lifetime: 900_000 })
   })
 
   it('401 with the very body for a wrong password, nobody, and a disabled user', async () => {

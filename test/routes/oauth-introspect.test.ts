@@ -179,7 +179,9 @@ describe.each(KEY_KINDS)('RFC 7662 §2.1: who may ask with %s', (_, limits) => {
     for (const bad of [forgedFrom(verifier.secret), user.token, 'x', '']) {
       const bearer = { Authorization: `Bearer ${bad}` }
       const answer = await postForm(INTROSPECT, { token: device.secret }, bearer)
-      expectOAuthError(answer, 401, 'invalid_client', INVALID_TOKEN)
+      // An empty one presents nothing (RFC 6750 §3.1).
+      const challenge = bad === '' ? BEARER : INVALID_TOKEN
+      expectOAuthError(answer, 401, 'invalid_client', challenge)
       const client = await postForm(INTROSPECT, { token: device.secret }, basic(verifier.id, bad))
       expectOAuthError(client, 401, 'invalid_client')
     }

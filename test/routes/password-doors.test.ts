@@ -139,6 +139,15 @@ describe('the limits', () => {
     expect(new Set(limiters.PASSWORD_LIMITER_IP.charged).size).toBe(2)
   })
 
+  it('that do not answer are an outage: 503, and nothing is hashed', async () => {
+    const failing = { limit: () => Promise.reject(new Error('no answer')) }
+    const body = { username: 'somebody', password: 'a long password' }
+    for (const name of ['PASSWORD_LIMITER_IP', 'PASSWORD_LIMITER_USERNAME'] as const) {
+      const answer = await call('POST', '/v1/sessions', { body, env: { ...env, [name]: failing } })
+      expectProblem(answer, 503, 'unavailable')
+    }
+  })
+
   it('do not believe X-Forwarded-For', async () => {
     const user = await makeCheapUser()
     const { limiters, env } = limitersOf(9, 9)

@@ -26,7 +26,7 @@ export async function badAccessTokens(): Promise<BadCredential[]> {
   const past = Math.floor(Date.now() / 1000) - 1
   return [
     { label: 'none', headers: {}, code: 'missing_credential' },
-    bearer('empty', '', 'invalid_credential'),
+    bearer('empty', '', 'missing_credential'),
     bearer('malformed', 'not-a-token', 'invalid_credential'),
     { label: 'Basic', headers: { Authorization: 'Basic dTpw' }, code: 'invalid_credential' },
     { label: 'no scheme', headers: { Authorization: good.token }, code: 'invalid_credential' },
@@ -65,7 +65,7 @@ export async function badDeviceSecrets(limits: WireLimits = {}): Promise<BadCred
   )
   const bad = [
     { label: 'none', headers: {}, code: 'missing_credential' },
-    bearer('empty', '', 'invalid_credential'),
+    bearer('empty', '', 'missing_credential'),
     bearer('malformed', 'lk_short', 'invalid_credential'),
     bearer("another system's", 'f'.repeat(40), 'invalid_credential'),
     bearer('forged', forgedFrom(good.secret), 'invalid_credential'),

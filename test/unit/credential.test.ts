@@ -22,9 +22,7 @@ describe('the places of a credential', () => {
   })
 
   it.each([
-    ...`|Bearer|Bearer |${S}|Basic ${S}|JWT ${S}|Bearers ${S}|XBearer ${S}|Bearer: ${S}|Bearer ${S} x`.split(
-      '|',
-    ),
+    ...`${S}|Basic ${S}|JWT ${S}|Bearers ${S}|XBearer ${S}|Bearer: ${S}|Bearer ${S} x`.split('|'),
     ...`Bearer\t${S}|Bearer é|Bearer,${S}`.split('|'),
   ])('malformed: Authorization %j', (value) => {
     expect(inAuthorization(value)).toEqual(bad('malformed'))
@@ -37,7 +35,21 @@ describe('the places of a credential', () => {
     for (const field of [null, 7, 0, false, true, [S], { [S]: S }]) {
       expect(readDeviceCredential(new Headers(), field)).toEqual(bad('malformed'))
     }
-    expect(readDeviceCredential(new Headers({ 'X-API-Key': '' }))).toEqual(bad('malformed'))
+  })
+
+  it.each(['', 'Bearer', 'Bearer ', 'bearer', 'APIKEY  '])(
+    'an Authorization of %j presents nothing',
+    (value) => {
+      expect(inAuthorization(value)).toEqual(bad('missing'))
+      const beside = new Headers({ Authorization: value, 'X-API-Key': S })
+      expect(readDeviceCredential(beside)).toEqual(good(S))
+    },
+  )
+
+  it('an empty X-API-Key presents nothing', () => {
+    expect(readDeviceCredential(new Headers({ 'X-API-Key': '' }))).toEqual(bad('missing'))
+    const beside = new Headers({ Authorization: `Bearer ${S}`, 'X-API-Key': '' })
+    expect(readDeviceCredential(beside)).toEqual(good(S))
   })
 
   it.each<[string, Record<string, string>, unknown]>([
@@ -46,7 +58,6 @@ describe('the places of a credential', () => {
     ['X-API-Key and body', { 'X-API-Key': S }, S],
     ['all three', { Authorization: `Bearer ${S}`, 'X-API-Key': S }, S],
     ['a bad one and a good one', { Authorization: 'Bearer x', 'X-API-Key': S }, undefined],
-    ['a good one and an empty one', { Authorization: `Bearer ${S}`, 'X-API-Key': '' }, undefined],
     ['a good one and null', { 'X-API-Key': S }, null],
     ['Bearer twice', { Authorization: `Bearer ${S}, Bearer ${S}` }, undefined],
     ['Bearer and Basic', { Authorization: `Bearer ${S}, Basic x` }, undefined],

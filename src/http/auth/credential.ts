@@ -25,30 +25,33 @@ export function readDeviceCredential(
   const header = headers.get('x-api-key')
   // Another scheme, such as a proxy's Basic, is no second credential beside X-API-Key.
   const isOurs = authorization !== null && /^(bearer|apikey)\b/i.test(authorization)
-  if (authorization !== null && (isOurs || header === null)) {
+  if (authorization !== null && (isOurs || !header)) {
     found.push(readAuthorization(authorization, ['bearer', 'apikey']))
   }
-  if (header !== null) found.push(readApiKeyHeader(header))
+  if (header) found.push(readApiKeyHeader(header))
   if (bodyField !== undefined) {
     found.push(typeof bodyField === 'string' ? ok(bodyField) : err('malformed'))
   }
-  const [first, second] = found
+  const [first, second] = found.filter((place) => place.ok || place.reason !== 'missing')
   if (second !== undefined) return err('several')
   return first ?? err('missing')
 }
 
-/** Takes what follows one of the schemes (in lower case) in an Authorization header. */
+/**
+ * Takes what follows one of the schemes (in lower case) in an Authorization header. A scheme with
+ * nothing after it presents nothing.
+ */
 export function readAuthorization(
   value: string,
   schemes: readonly string[],
 ): Result<string, CredentialFault> {
   const [, scheme = '', credential = ''] = AUTHORIZATION.exec(value) ?? []
   if (schemes.includes(scheme.toLowerCase())) return ok(credential)
+  if (['', ...schemes].includes(value.trim().toLowerCase())) return err('missing')
   // A header sent twice arrives joined by a comma and a space, which no credential contains.
   return err(/,\s/.test(value) ? 'several' : 'malformed')
 }
 
 function readApiKeyHeader(value: string): Result<string, CredentialFault> {
-  if (/,\s/.test(value)) return err('several')
-  return value === '' ? err('malformed') : ok(value)
+  return /,\s/.test(value) ? err('several') : ok(value)
 }

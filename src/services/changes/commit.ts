@@ -1,4 +1,5 @@
 import { batch, type ResultsOf, type Statements } from '../../db/batch.ts'
+import { violatedUniqueColumn } from '../../db/errors.ts'
 import type { Change } from './open-change.ts'
 
 /** Raised where a user's session ended after the request was let in, and before it could act. */
@@ -40,7 +41,7 @@ function isEmpty(rows: unknown): boolean {
  * Commits a change, then evicts what this isolate remembers of its subject (an owner's, a device's
  * or a key's id). It evicts even if the commit throws, because the commit may have succeeded and
  * only its answer been lost. It does not evict if nothing happened; otherwise anyone could flush
- * the cache with made-up ids.
+ * the cache with made-up ids, or with a name that is taken.
  */
 export async function commitThenEvict<Named extends Statements>(
   change: Change,
@@ -53,9 +54,14 @@ export async function commitThenEvict<Named extends Statements>(
     mayHaveHappened = committed.happened
     return committed
   } catch (thrown) {
-    mayHaveHappened = !(thrown instanceof SessionEnded)
+    mayHaveHappened = !isRefusal(thrown)
     throw thrown
   } finally {
     if (mayHaveHappened) change.ctx.isolate.evict(subject)
   }
+}
+
+/** Whether an error says that nothing was committed: a refused author, a violated constraint. */
+function isRefusal(thrown: unknown): boolean {
+  return thrown instanceof SessionEnded || violatedUniqueColumn(thrown) !== undefined
 }

@@ -1,4 +1,5 @@
 import { limitedNetwork } from '../../domain/network.ts'
+import { chargeLimiter } from '../charge-limiter.ts'
 
 /**
  * Charges one look at a typed code (RFC 8628 §5.1): 10 a minute for an address and for a user, so
@@ -9,8 +10,8 @@ export async function chargeClaimAttempt(
   limiter: RateLimit,
   { ip, userId }: { readonly ip: string | null; readonly userId: string },
 ): Promise<boolean> {
-  const byIp = await limiter.limit({ key: limitedNetwork(ip ?? 'none') })
-  return byIp.success && (await limiter.limit({ key: userId })).success
+  const byIp = await chargeLimiter(limiter, limitedNetwork(ip ?? 'none'))
+  return byIp && (await chargeLimiter(limiter, userId))
 }
 
 /**
@@ -18,5 +19,5 @@ export async function chargeClaimAttempt(
  * @returns whether the request may go on
  */
 export async function chargeClaimRequest(limiter: RateLimit, ip: string | null): Promise<boolean> {
-  return (await limiter.limit({ key: limitedNetwork(ip ?? 'none') })).success
+  return await chargeLimiter(limiter, limitedNetwork(ip ?? 'none'))
 }

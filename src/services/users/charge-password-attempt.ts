@@ -1,5 +1,6 @@
 import { usernameKey } from '../../domain/names.ts'
 import { limitedNetwork } from '../../domain/network.ts'
+import { chargeLimiter } from '../charge-limiter.ts'
 
 /** The two limiters that stand before every password hash. */
 type PasswordLimiters = Pick<Env, 'PASSWORD_LIMITER_IP' | 'PASSWORD_LIMITER_USERNAME'>
@@ -15,8 +16,7 @@ export async function chargePasswordAttempt(
   { ip, username }: { readonly ip: string | null; readonly username: string },
 ): Promise<boolean> {
   const network = limitedNetwork(ip ?? 'none')
-  const byIp = await limiters.PASSWORD_LIMITER_IP.limit({ key: network })
-  if (!byIp.success) return false
+  if (!(await chargeLimiter(limiters.PASSWORD_LIMITER_IP, network))) return false
   const key = `${network} ${usernameKey(username)}`
-  return (await limiters.PASSWORD_LIMITER_USERNAME.limit({ key })).success
+  return await chargeLimiter(limiters.PASSWORD_LIMITER_USERNAME, key)
 }

@@ -1,5 +1,6 @@
 import { limitedNetwork } from '../../domain/network.ts'
 import { MINUTE_MS } from '../../domain/time.ts'
+import { chargeLimiter } from '../charge-limiter.ts'
 import type { VerifyContext } from '../context.ts'
 
 /** Who presents a secret: for the limit on unknown ones, and for the audit. */
@@ -25,8 +26,8 @@ export async function chargeUnknownSecret(
   caller: Caller,
 ): Promise<void> {
   const key = networkOf(caller)
-  const { success } = await caller.limiter.limit({ key })
-  if (!success) isolate.blockedNetworks.block(key, now + BLOCKED_MS)
+  if (!(await chargeLimiter(caller.limiter, key)))
+    isolate.blockedNetworks.block(key, now + BLOCKED_MS)
 }
 
 function networkOf({ ip }: Caller): string {
