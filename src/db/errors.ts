@@ -17,5 +17,14 @@ export function violatedUniqueColumn(thrown: unknown): string | undefined {
 /** Whether the database failed, as against a refused constraint or a fault of our own. */
 export function isDatabaseFailure(thrown: unknown): boolean {
   const message = d1Message(thrown)
-  return message !== undefined && !message.includes('constraint failed')
+  if (message !== undefined) return !message.includes('constraint failed')
+  return isTransient(thrown) || (thrown instanceof Error && isTransient(thrown.cause))
+}
+
+/** The platform marks what may pass by itself; a connection that broke has only its message. */
+function isTransient(thrown: unknown): boolean {
+  if (!(thrown instanceof Error)) return false
+  if ('retryable' in thrown && thrown.retryable === true) return true
+  if ('overloaded' in thrown && thrown.overloaded === true) return true
+  return thrown.message.includes('Network connection lost')
 }

@@ -10,8 +10,6 @@ export type CachedKey = {
   readonly read: number
   /** Until when a refresh is taken to be under way: a deadline, since background work can die. */
   readonly refreshUntil: number
-  /** When D1 last failed to tell more, in milliseconds. */
-  readonly failedAt: number | null
 }
 
 /** In weight: a plain key weighs 1, one with a thousand characters of scopes 2. */
@@ -59,17 +57,12 @@ export class KeyCache {
     const known = this.#entries.peek(hash)
     if (known !== undefined && known.read > read) return
     if (read < this.#forgottenUntil || this.#hasChangedSince(snapshot, read)) return
-    this.#entries.set(hash, { snapshot, readAt, read, refreshUntil: 0, failedAt: null })
+    this.#entries.set(hash, { snapshot, readAt, read, refreshUntil: 0 })
   }
 
   /** Notes that a refresh of the entry is under way. */
   noteRefresh(hash: string, refreshUntil: number): void {
     this.#entries.replace(hash, (entry) => ({ ...entry, refreshUntil }))
-  }
-
-  /** Notes that D1 was asked for the entry in vain. */
-  noteFailure(hash: string, failedAt: number): void {
-    this.#entries.replace(hash, (entry) => ({ ...entry, failedAt }))
   }
 
   /** Notes in a kept snapshot that a use of its secret is on record. */

@@ -1,6 +1,9 @@
 /** One entry of the feed: what ended, as which number, and when (milliseconds). */
 export type Revocation = { readonly seq: number; readonly subject: string; readonly at: number }
 
+/** How many changes are remembered by their subject. */
+const CHANGES_REMEMBERED = 1000
+
 /**
  * What this isolate knows of the revocation feed: of each subject (a secret's hash, a key, a device
  * or an owner) the newest entry that names it. Sequence numbers decide, not times: a time has a
@@ -11,7 +14,13 @@ export class KnownRevocations {
   #position = 0
   #readAt: number | null = null
   #refreshUntil = 0
-  #failedAt: number | null = null
+  #epoch = 0
+  /** The newest read that has landed. */
+  #landedRead = 0
+  /** What was changed here, and when in the sequence of reads and changes: oldest first. */
+  readonly #changedAt = new Map<string, number>()
+  /** Reads older than this may have missed a change that is no longer remembered. */
+  #forgottenUntil = 0
 
   /** The sequence number up to which everything is known. */
   get position(): number {
@@ -23,17 +32,25 @@ export class KnownRevocations {
     return this.#readAt
   }
 
-  get failedAt(): number | null {
-    return this.#failedAt
-  }
-
   /** Whether any of the subjects ended after this position of the feed. */
   hasEnded(subjects: readonly string[], position: number): boolean {
     return subjects.some((subject) => (this.#newest.get(subject)?.seq ?? 0) > position)
   }
 
+  /** Whether one of the subjects was changed here since the newest read that has landed began. */
+  hasMissedChange(subjects: readonly string[]): boolean {
+    if (this.#landedRead < this.#forgottenUntil) return true
+    return subjects.some((subject) => (this.#changedAt.get(subject) ?? 0) > this.#landedRead)
+  }
+
+  /** To be called before a read starts: the number under which `take` takes what it found. */
+  startRead(): number {
+    this.#epoch += 1
+    return this.#epoch
+  }
+
   /** Takes what a read found, and forgets entries of before `cutoff`. */
-  take(entries: readonly Revocation[], readAt: number, cutoff: number): void {
+  take(entries: readonly Revocation[], readAt: number, cutoff: number, read: number): void {
     for (const entry of entries) {
       const known = this.#newest.get(entry.subject)
       if (known === undefined || known.seq < entry.seq) this.#newest.set(entry.subject, entry)
@@ -42,8 +59,11 @@ export class KnownRevocations {
     for (const [subject, { at }] of this.#newest) {
       if (at < cutoff) this.#newest.delete(subject)
     }
+    this.#landedRead = Math.max(this.#landedRead, read)
+    for (const [subject, changedAt] of this.#changedAt) {
+      if (changedAt < this.#landedRead) this.#changedAt.delete(subject)
+    }
     this.#readAt = Math.max(this.#readAt ?? 0, readAt)
-    this.#failedAt = null
     this.#refreshUntil = 0
   }
 
@@ -54,12 +74,17 @@ export class KnownRevocations {
     return true
   }
 
-  noteFailure(now: number): void {
-    this.#failedAt = now
-  }
-
-  /** Has the next reader ask D1: something ended here just now. */
-  expire(): void {
-    this.#readAt = null
+  /**
+   * Notes that a subject was changed here just now. A read that began before cannot know it; its
+   * tokens wait for one that begins later, and nobody else's do.
+   */
+  noteChange(subject: string): void {
+    this.#epoch += 1
+    this.#changedAt.delete(subject)
+    this.#changedAt.set(subject, this.#epoch)
+    const [oldest] = this.#changedAt
+    if (this.#changedAt.size <= CHANGES_REMEMBERED || oldest === undefined) return
+    this.#changedAt.delete(oldest[0])
+    this.#forgottenUntil = oldest[1]
   }
 }

@@ -1,6 +1,7 @@
 import { BlockedNetworks } from './blocked-networks.ts'
 import { KeyCache } from './key-cache.ts'
 import { KnownRevocations } from './known-revocations.ts'
+import { Outage } from './outage.ts'
 import { RefusedMeters } from './refused-meters.ts'
 import { SampledLog } from './sampled-log.ts'
 import { TokenCache } from './token-cache.ts'
@@ -21,18 +22,19 @@ export class IsolateState {
   readonly refusedMeters = new RefusedMeters()
   readonly blockedNetworks = new BlockedNetworks()
   readonly usage = new UsageBuffer()
+  readonly outage = new Outage()
   readonly log = new SampledLog()
   lastProbe: Probe | undefined
   /** When this isolate had its first request (milliseconds): at global scope there is no clock. */
   startedAt: number | undefined
 
   /**
-   * Forgets what is known of an owner, a device or a key by its id. Call it after the commit.
-   * Tokens are held against the feed, which is read anew.
+   * Forgets what is known of an owner, a device or a key by its id, and has the next token of it
+   * wait for the feed. Call it after the commit.
    */
   evict(subject: string): void {
     this.keys.forget(subject)
-    this.feed.expire()
+    this.feed.noteChange(subject)
   }
 }
 

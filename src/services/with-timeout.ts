@@ -1,6 +1,11 @@
+/** Raised where something did not come in time. */
+export class TimedOut extends Error {
+  override readonly name = 'TimedOut'
+}
+
 /**
  * What is awaited, if it comes in time.
- * @throws Error after that many milliseconds; and whatever the work throws
+ * @throws TimedOut after that many milliseconds; and whatever the work throws
  */
 export async function withTimeout<Value>(work: Promise<Value>, timeoutMs: number): Promise<Value> {
   const patience = new AbortController()
@@ -13,5 +18,5 @@ export async function withTimeout<Value>(work: Promise<Value>, timeoutMs: number
 
 async function giveUp(timeoutMs: number, signal: AbortSignal): Promise<never> {
   await scheduler.wait(timeoutMs, { signal })
-  throw new Error('no answer in time')
+  throw new TimedOut('no answer in time')
 }

@@ -131,10 +131,10 @@ describe.each(KEY_KINDS)('a device token of %s', (_, limits) => {
     here.now += STALE_MS - 1
     expect(await here.codeOf(token)).toBe('valid')
     here.now += 1
-    await expect(here.codeOf(token)).rejects.toThrow('could not be read')
+    await expect(here.codeOf(token)).rejects.toThrow(/^D1 /)
     const cold = makeIsolate(here.now)
     cold.database = withFailingDatabase().DB
-    await expect(cold.codeOf(token)).rejects.toThrow('could not be read')
+    await expect(cold.codeOf(token)).rejects.toThrow(/^D1 /)
   })
 
   it('a feed that fails is asked once a second, however many tokens come', async () => {
@@ -145,10 +145,12 @@ describe.each(KEY_KINDS)('a device token of %s', (_, limits) => {
       here.now += step
       expect(await here.codeOf(token)).toBe('valid')
     }
-    expect(statements).toHaveLength(readsOf(limits))
-    here.now += 1
+    // For the feed; a key is not asked for while D1 is left alone.
+    expect(statements).toHaveLength(1)
+    // The failure was noticed a little later than its request.
+    here.now += 100
     expect(await here.codeOf(token)).toBe('valid')
-    expect(statements).toHaveLength(2 * readsOf(limits))
+    expect(statements).toHaveLength(2)
   })
 
   it('a token revoked right after it was issued stays revoked until its very end', async () => {

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { newId } from '../../src/crypto/ids.ts'
 import { call, freshIp } from '../support/client.ts'
 import { captureConsole, eventsOf } from '../support/console.ts'
-import { withFailingDatabase, withFailingDeviceStates } from '../support/environments.ts'
+import { endOutage, withFailingDatabase, withFailingDeviceStates } from '../support/environments.ts'
 import { expectProblem } from '../support/expectations.ts'
 import { expectNoIdentity, PATH, setUp } from '../support/forward-auth.ts'
 
@@ -93,6 +93,7 @@ describe('while D1 fails', () => {
     const answer = await call('GET', PATH, { token: device.secret, env: down })
     expectProblem(answer, 503, 'unavailable')
     expectNoIdentity(answer)
+    endOutage()
     expect((await call('GET', PATH, { token: device.secret })).status).toBe(204)
   })
 

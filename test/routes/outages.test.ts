@@ -6,6 +6,7 @@ import { type Answer, call } from '../support/client.ts'
 import { captureConsole, eventsOf } from '../support/console.ts'
 import {
   D1_MESSAGE,
+  endOutage,
   withFailingDatabase,
   withFailingDeviceStates,
 } from '../support/environments.ts'
@@ -29,6 +30,7 @@ const WITHOUT_D1 = new Set([
 ])
 
 afterEach(() => {
+  endOutage()
   vi.restoreAllMocks()
   vi.useRealTimers()
 })
@@ -128,7 +130,7 @@ describe('while D1 fails', () => {
     expect(lines.every(({ level }) => level === 'error')).toBe(true)
   })
 
-  it('nothing of it is kept: what failed works as soon as D1 does', async () => {
+  it('nothing of it is kept: what failed works as soon as D1 does, and is asked', async () => {
     const user = await makeUser()
     const device = await makeDevice(user)
     for (const [path, token] of [
@@ -136,6 +138,7 @@ describe('while D1 fails', () => {
       ['/v1/me', user.token],
     ] as const) {
       expect((await call('GET', path, { token, env: withFailingDatabase() })).status).toBe(503)
+      endOutage()
       expect((await call('GET', path, { token })).status).toBe(200)
     }
   })

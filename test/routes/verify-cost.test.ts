@@ -6,7 +6,7 @@ import { KeyCache } from '../../src/isolate/key-cache.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
 import { countFailures } from '../support/databases.ts'
-import { withFailingDatabase } from '../support/environments.ts'
+import { endOutage, withFailingDatabase } from '../support/environments.ts'
 import { makeUser, markUsed } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
@@ -190,9 +190,10 @@ describe.each(KEY_KINDS)('an outage of D1, for %s,', (_, limits) => {
       expect(await isolate.codeOf(device.secret)).toBe('valid')
     }
     isolate.now = start + KEY_STALE_MS
-    await expect(isolate.codeOf(device.secret)).rejects.toThrow('could not be read')
+    await expect(isolate.codeOf(device.secret)).rejects.toThrow(/^D1 /)
 
     isolate.database = healthy
+    isolate.now += 1100
     expect(await isolate.codeOf(device.secret)).toBe('valid')
   })
 
@@ -206,7 +207,8 @@ describe.each(KEY_KINDS)('an outage of D1, for %s,', (_, limits) => {
       expect(await isolate.codeOf(device.secret)).toBe('valid')
     }
     expect(statements).toHaveLength(1)
-    isolate.now += 1
+    // The failure was noticed a little later than its request.
+    isolate.now += 100
     expect(await isolate.codeOf(device.secret)).toBe('valid')
     expect(statements).toHaveLength(2)
   })
@@ -219,9 +221,7 @@ describe.each(KEY_KINDS)('an outage of D1, for %s,', (_, limits) => {
     isolate.database = hung
     isolate.now += KEY_CACHE_MS
     expect(await isolate.codeOf(device.secret)).toBe('valid')
-    await expect(isolate.codeOf(device.secret, { fresh: true })).rejects.toThrow(
-      'could not be read',
-    )
+    await expect(isolate.codeOf(device.secret, { fresh: true })).rejects.toThrow(/^D1 /)
   })
 
   it('leaves a key revoked that was seen revoked', async () => {
@@ -241,6 +241,7 @@ describe.each(KEY_KINDS)('an outage of D1, for %s,', (_, limits) => {
     })
     expect(answer).toMatchObject({ status: 503, body: { code: 'unavailable' } })
     expect(answer.headers.get('retry-after')).toBe('5')
+    endOutage()
     expect((await call('GET', '/v1/device', { token: device.secret })).status).toBe(200)
   })
 })

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { makeSecret } from '../../src/crypto/secrets.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call, type CallOptions, pick } from '../support/client.ts'
-import { withFailingDatabase } from '../support/environments.ts'
+import { endOutage, withFailingDatabase } from '../support/environments.ts'
 import { TIME } from '../support/expectations.ts'
 import { makeUser } from '../support/fixtures.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
@@ -149,5 +149,6 @@ describe.each(KEY_KINDS)('POST /v1/keys/verify by and about %s', (_, limits) => 
     )
     expect(answer).toMatchObject({ status: 503, body: { code: 'unavailable' } })
     expect(pick(answer.body, 'title')).not.toContain('D1')
+    endOutage()
   })
 })

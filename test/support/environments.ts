@@ -1,4 +1,5 @@
 import { env } from 'cloudflare:workers'
+import { thisIsolate } from '../../src/isolate/state.ts'
 
 export const D1_MESSAGE = 'D1_ERROR: Network connection lost.'
 
@@ -50,4 +51,9 @@ export function withFailingDeviceStates(): Env {
         : Reflect.get(target, property, target),
   })
   return { ...env, DEVICE_STATE: states }
+}
+
+/** Ends the pause after a failure, in which this isolate asks D1 once a second. */
+export function endOutage(): void {
+  thisIsolate.outage.noteAnswer()
 }

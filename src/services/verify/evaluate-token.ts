@@ -98,8 +98,9 @@ async function endOf(
   // No older than today's setting allows either: the feed forgets by it.
   const end = Math.min(claims.expiresAt, claims.issuedAt + settings.deviceTokenSeconds)
   if (now >= end * SECOND_MS) return 'expired'
-  const feed = await currentFeed(ctx, fresh)
-  return feed.hasEnded(subjectsOfToken(claims), claims.feedPosition) ? 'revoked' : null
+  const subjects = subjectsOfToken(claims)
+  const feed = await currentFeed(ctx, subjects, fresh)
+  return feed.hasEnded(subjects, claims.feedPosition) ? 'revoked' : null
 }
 
 /** The key of a metered token, narrowed to the token's scopes and to its end. */

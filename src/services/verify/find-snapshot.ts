@@ -4,10 +4,8 @@ import { SECOND_MS } from '../../domain/time.ts'
 import { Unavailable } from '../../domain/unavailable.ts'
 import type { CachedKey } from '../../isolate/key-cache.ts'
 import type { VerifyContext } from '../context.ts'
-import { readKeySnapshot } from './select-snapshot.ts'
-
-/** How long a failing D1 is left alone, key by key, while an older snapshot serves. */
-const RETRY_AFTER_FAILURE_MS = 1000
+import { askDatabase } from './ask-database.ts'
+import { selectSnapshot } from './select-snapshot.ts'
 
 /**
  * What is known of a secret by its hash: from memory while that is young enough, else from D1.
@@ -43,32 +41,28 @@ async function readOrServeStale(
   entry: CachedKey,
 ): Promise<KeySnapshot | undefined> {
   const { isolate, now, settings } = ctx
-  const maySpeak = now - entry.readAt < settings.keyStaleSeconds * SECOND_MS
-  const { failedAt } = entry
-  if (maySpeak && failedAt !== null && now - failedAt < RETRY_AFTER_FAILURE_MS) {
-    return entry.snapshot
-  }
   try {
     return await readThrough(ctx, hash)
   } catch (failure) {
+    const maySpeak = now - entry.readAt < settings.keyStaleSeconds * SECOND_MS
     if (!(failure instanceof Unavailable) || !maySpeak) throw failure
-    isolate.keys.noteFailure(hash, now)
     isolate.log.note('serving-stale-key', now)
     return entry.snapshot
   }
 }
 
 /** Asks D1, and keeps what it says. What it does not know is forgotten and never kept. */
-async function readThrough(
-  { isolate, database, now, settings }: VerifyContext,
-  hash: string,
-): Promise<KeySnapshot | undefined> {
-  const { keys } = isolate
+async function readThrough(ctx: VerifyContext, hash: string): Promise<KeySnapshot | undefined> {
+  const { keys } = ctx.isolate
   const read = keys.startRead()
-  const snapshot = await readKeySnapshot(database, hash, settings.d1TimeoutMs)
-  if (snapshot === undefined) keys.drop(hash)
-  else keys.keep(hash, snapshot, now, read)
-  return snapshot
+  return await askDatabase(
+    ctx,
+    async () => await selectSnapshot(ctx.database, hash),
+    (snapshot) => {
+      if (snapshot === undefined) keys.drop(hash)
+      else keys.keep(hash, snapshot, ctx.now, read)
+    },
+  )
 }
 
 /** A refresh that failed: the next request that needs it reads for itself. */

@@ -5,25 +5,27 @@ import { revocations } from '../../db/schema.ts'
 import { feedCutoff } from '../../domain/device-token.ts'
 import { SECOND_MS } from '../../domain/time.ts'
 import { Unavailable } from '../../domain/unavailable.ts'
-import type { KnownRevocations, Revocation } from '../../isolate/known-revocations.ts'
+import type { KnownRevocations } from '../../isolate/known-revocations.ts'
 import type { VerifyContext } from '../context.ts'
-import { withTimeout } from '../with-timeout.ts'
-
-/** How long a failing D1 is left alone while an older feed serves. */
-const RETRY_AFTER_FAILURE_MS = 1000
+import { askDatabase } from './ask-database.ts'
 
 /**
  * The feed, no older than REVOCATION_POLL_SECONDS: read ahead in the background after half of that,
- * waited for after all of it.
+ * waited for after all of it. It is read at once for a token of what was changed here meanwhile.
  * @param fresh ask D1 now
- * @throws Unavailable when D1 does not answer and what is known is older than KEY_STALE_SECONDS
+ * @throws Unavailable when D1 does not answer and what is known is older than KEY_STALE_SECONDS, or
+ *   from before a change of one of the subjects
  */
-export async function currentFeed(ctx: VerifyContext, fresh: boolean): Promise<KnownRevocations> {
+export async function currentFeed(
+  ctx: VerifyContext,
+  subjects: readonly string[],
+  fresh: boolean,
+): Promise<KnownRevocations> {
   const { now, settings } = ctx
   const { feed } = ctx.isolate
   const { readAt } = feed
   const poll = settings.revocationPollSeconds * SECOND_MS
-  if (readAt === null || fresh) {
+  if (readAt === null || fresh || feed.hasMissedChange(subjects)) {
     await readFeed(ctx)
     return feed
   }
@@ -36,17 +38,13 @@ export async function currentFeed(ctx: VerifyContext, fresh: boolean): Promise<K
 }
 
 async function readOrServeStale(ctx: VerifyContext, age: number): Promise<void> {
-  const { now, settings } = ctx
-  const { feed, log } = ctx.isolate
-  const maySpeak = age < settings.keyStaleSeconds * SECOND_MS
-  const { failedAt } = feed
-  if (maySpeak && failedAt !== null && now - failedAt < RETRY_AFTER_FAILURE_MS) return
+  const { now, settings, isolate } = ctx
   try {
     await readFeed(ctx)
   } catch (failure) {
+    const maySpeak = age < settings.keyStaleSeconds * SECOND_MS
     if (!(failure instanceof Unavailable) || !maySpeak) throw failure
-    feed.noteFailure(now)
-    log.note('serving-stale-feed', now)
+    isolate.log.note('serving-stale-feed', now)
   }
 }
 
@@ -54,7 +52,8 @@ async function readOrServeStale(ctx: VerifyContext, age: number): Promise<void> 
  * Reads the entries after our position that are recent enough to concern a token that has not
  * expired.
  */
-async function readFeed({ database, isolate, now, settings }: VerifyContext): Promise<void> {
+async function readFeed(ctx: VerifyContext): Promise<void> {
+  const { database, isolate, now, settings } = ctx
   const { feed } = isolate
   const cutoff = feedCutoff(settings.deviceTokenSeconds, now)
   const isNew = and(gt(revocations.seq, feed.position), gt(revocations.at, cutoff))
@@ -63,13 +62,12 @@ async function readFeed({ database, isolate, now, settings }: VerifyContext): Pr
     .from(revocations)
     .where(isNew)
     .orderBy(asc(revocations.seq))
-  let entries: Revocation[]
-  try {
-    entries = await withTimeout(query.execute(), settings.d1TimeoutMs)
-  } catch (cause) {
-    throw new Unavailable('the revocation feed could not be read', { cause })
-  }
-  feed.take(entries, now, cutoff)
+  const read = feed.startRead()
+  await askDatabase(
+    ctx,
+    async () => await query.execute(),
+    (entries) => feed.take(entries, now, cutoff, read),
+  )
 }
 
 /** A refresh that failed: the next request that needs it reads for itself. */

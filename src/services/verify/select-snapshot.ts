@@ -2,25 +2,7 @@ import { eq, sql } from 'drizzle-orm'
 import { openDatabase } from '../../db/client.ts'
 import { apiKeys, devices, keySecrets, users } from '../../db/schema.ts'
 import type { KeySnapshot } from '../../domain/evaluate-key.ts'
-import { Unavailable } from '../../domain/unavailable.ts'
 import { limitsOf, parseScopes } from '../keys/key-row.ts'
-import { withTimeout } from '../with-timeout.ts'
-
-/**
- * What D1 knows of a secret by its hash, in one statement; undefined when it knows nothing.
- * @throws Unavailable when D1 fails or does not answer in time
- */
-export async function readKeySnapshot(
-  database: D1Database,
-  hash: string,
-  timeoutMs: number,
-): Promise<KeySnapshot | undefined> {
-  try {
-    return await withTimeout(select(database, hash), timeoutMs)
-  } catch (cause) {
-    throw new Unavailable('the key could not be read', { cause })
-  }
-}
 
 /**
  * The newest number of the revocation feed, as of this very statement: a token that is issued from
@@ -56,7 +38,11 @@ const COLUMNS = {
   feedPosition: FEED_POSITION,
 }
 
-async function select(database: D1Database, hash: string): Promise<KeySnapshot | undefined> {
+/** What D1 knows of a secret by its hash, in one statement; undefined when it knows nothing. */
+export async function selectSnapshot(
+  database: D1Database,
+  hash: string,
+): Promise<KeySnapshot | undefined> {
   const [row] = await openDatabase(database)
     .select(COLUMNS)
     .from(keySecrets)
