@@ -53,7 +53,7 @@ export default defineConfig(async (): Promise<ViteUserConfig> => ({
         root,
         test: {
           name: 'node',
-          include: ['test/{conformance,browser}/**/*.test.ts'],
+          include: ['test/{conformance,browser,faults}/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 180_000,
         },
