@@ -15,8 +15,8 @@ type SealBinding = {
 
 /**
  * Seals a text (AES-256-GCM) under a key that is derived (HKDF-SHA-256, RFC 5869) from the active
- * check secret and from what only the client knows. A dump of the database opens nothing, nor does
- * one together with the check secrets.
+ * check secret and from what only the client knows. A dump of the database opens nothing; together
+ * with the check secrets it opens what a client sealed under a key that can be guessed.
  */
 export async function seal(
   text: string,
@@ -29,15 +29,18 @@ export async function seal(
   return `${secret.id}.${Buffer.concat([iv, Buffer.from(sealed)]).toString('base64url')}`
 }
 
-/** @throws Error when the check secret is gone, or the seal was made for something else */
+/**
+ * The sealed text; undefined: its check secret is gone.
+ * @throws Error when the seal was made for something else
+ */
 export async function unseal(
   sealed: string,
   binding: SealBinding,
   secrets: CheckSecrets,
-): Promise<string> {
+): Promise<string | undefined> {
   const dot = sealed.indexOf('.')
   const secret = secrets.find(({ id }) => id === sealed.slice(0, dot))
-  if (secret === undefined) throw new Error('sealed under a check secret that is gone')
+  if (secret === undefined) return undefined
   const bytes = Buffer.from(sealed.slice(dot + 1), 'base64url')
   const algorithm = { name: 'AES-GCM', iv: bytes.subarray(0, IV_BYTES) }
   const key = await sealKey(secret, binding)

@@ -38,7 +38,9 @@ export function decidePoll(
   claim: PolledClaim,
   now: number,
 ): Result<'spend' | 'again', PollRefusal> {
-  if (claim.redeemedAt !== null) return now < claim.expiresAt ? ok('again') : err('invalid_grant')
+  if (claim.redeemedAt !== null) {
+    return now < spendableUntil(claim) ? ok('again') : err('invalid_grant')
+  }
   if (claim.deniedAt !== null) return err('access_denied')
   if (claim.decidedAt !== null)
     return now < spendableUntil(claim) ? ok('spend') : err('expired_token')

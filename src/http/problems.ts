@@ -125,6 +125,13 @@ export const PROBLEMS = {
       'An expired key cannot be rotated: its new secret would be unusable. Give it a later ' +
       '`expires_at` first, or none.',
   },
+  answer_not_kept: {
+    status: 409,
+    title: 'The answer cannot be given again',
+    meaning:
+      'The request was carried out. Its answer was sealed under a check secret that is not in ' +
+      'force any more: read what was made, and rotate the key if the secret was lost.',
+  },
   overlap_running: {
     status: 409,
     title: 'A rotation of this key still overlaps',

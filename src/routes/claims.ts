@@ -50,6 +50,7 @@ export const claims = factory
     switch (decided.reason) {
       case 'not_found':
         return problem(c, 'not_found')
+      case 'answer_not_kept':
       case 'idempotency_key_reused':
         return problem(c, decided.reason)
       case 'device_not_found':

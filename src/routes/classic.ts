@@ -15,6 +15,7 @@ import { createDevice } from '../services/devices/create-device.ts'
 import { ACCESS_TOKEN_SECONDS } from '../services/sessions/access-token.ts'
 import { signIn } from '../services/sessions/sign-in.ts'
 import { registerUser } from '../services/users/register-user.ts'
+import { replayHeaders } from './wire.ts'
 
 const INVALID_CREDENTIALS = {
   description: 'Invalid credentials',
@@ -70,10 +71,11 @@ export const classic = factory
       const input = { userId: c.var.user.id, name, metadata: {}, key: {} }
       const created = await createDevice(userContextOf(c), input)
       if (!created.ok) {
+        if (created.reason !== 'device_name_taken') return problem(c, created.reason)
         return c.json({ message: `A device with name '${name}' already exists.` }, 400)
       }
       c.var.log.deviceId = created.value.device.id
-      return c.json({ api_key: created.value.secret }, 201)
+      return c.json({ api_key: created.value.secret }, 201, replayHeaders(created.value))
     },
   )
   .all('/device/check-in', async (c) => {

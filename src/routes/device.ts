@@ -10,7 +10,7 @@ import { checkIn as checkInBody } from '../schemas/devices.ts'
 import { ownRotation } from '../schemas/keys.ts'
 import { checkIn } from '../services/devices/check-in.ts'
 import { limitFields } from '../services/keys/key-row.ts'
-import { rotateOwnKey } from '../services/keys/rotate-own-key.ts'
+import { MINTING_WINDOW_SECONDS, rotateOwnKey } from '../services/keys/rotate-own-key.ts'
 import { recordFirstUse } from '../services/verify/record-first-use.ts'
 import { replayHeaders, toWireIssued, toWireTime } from './wire.ts'
 
@@ -52,7 +52,11 @@ export const device = factory
       const { overlap_seconds: overlapSeconds } = c.req.valid('json')
       const input = { policy, secretHash: credential.hash, overlapSeconds }
       const rotated = await rotateOwnKey(ctx, input)
-      if (!rotated.ok) return problem(c, rotated.reason)
-      return c.json(toWireIssued(rotated.value, c.var.now), 200, replayHeaders(rotated.value))
+      if (rotated.ok) {
+        return c.json(toWireIssued(rotated.value, c.var.now), 200, replayHeaders(rotated.value))
+      }
+      return rotated.reason === 'rate_limited'
+        ? problem(c, rotated.reason, { headers: { 'Retry-After': String(MINTING_WINDOW_SECONDS) } })
+        : problem(c, rotated.reason)
     },
   )

@@ -3,7 +3,7 @@ import { narrowsScopes } from '../domain/scopes.ts'
 import { auditContextOf, verifyContextOf } from '../http/auth/contexts.ts'
 import { readClientId, authenticateClient, tooMany } from '../http/auth/oauth-client.ts'
 import { authenticateVerifier } from '../http/auth/oauth-verifier.ts'
-import { callerOf } from '../http/auth/verify-presented.ts'
+import { verifierOf } from '../http/auth/verify-presented.ts'
 import { clientIp } from '../http/client.ts'
 import { type AppContext, factory } from '../http/env.ts'
 import { type Form, readForm } from '../http/form.ts'
@@ -44,14 +44,14 @@ export const oauth = factory
     if (!verifier.ok) return verifier.reason
     const presented = form.value.get('token')
     if (presented === undefined) return oauthError(c, 400, 'invalid_request', 'token is missing')
-    const request = { presented, ownerId: verifier.value.ownerId, caller: callerOf(c) }
+    const request = { presented, ownerId: verifier.value.ownerId, caller: verifierOf(c) }
     const answer = await introspect(verifyContextOf(c, Date.now()), request)
     return answer.ok ? c.json(answer.value) : tooMany(c, null)
   })
   .post('/oauth/revoke', async (c) => {
     const form = await readForm(c)
     if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
-    const client = await authenticateClient(c, form.value)
+    const client = await authenticateClient(c, form.value, { isUse: false })
     if (!client.ok) return client.reason
     const { device } = client.value.policy
     const presented = form.value.get('token')

@@ -2,7 +2,7 @@ import { verifierReach } from '../domain/scopes.ts'
 import { verifyContextOf } from '../http/auth/contexts.ts'
 import { throttled } from '../http/auth/refuse.ts'
 import { requireDevice } from '../http/auth/require-device.ts'
-import { callerOf } from '../http/auth/verify-presented.ts'
+import { verifierOf } from '../http/auth/verify-presented.ts'
 import { factory } from '../http/env.ts'
 import { noteDenial } from '../http/log.ts'
 import { validBody } from '../http/validate.ts'
@@ -21,7 +21,7 @@ export const verify = factory
       const { api_key: presented, ...asked } = c.req.valid('json')
       const isForAll = verifierReach(key.scopes, owner.role) === 'all'
       const ownerId = isForAll ? undefined : owner.id
-      const request = { presented, ...asked, ownerId, caller: callerOf(c) }
+      const request = { presented, ...asked, ownerId, caller: verifierOf(c) }
       const result = await verifyFor(verifyContextOf(c, Date.now()), request)
       if (!result.ok) return throttled(c)
       if (!result.value.valid) noteDenial(c, result.value.code)

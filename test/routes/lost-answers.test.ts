@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { askForCodes } from '../support/claims.ts'
 import { type Answer, call, type CallOptions, pick } from '../support/client.ts'
 import { type Fault, withFaultAt } from '../support/databases.ts'
+import { endOutage } from '../support/environments.ts'
 import { makeDevice, makeUser, markUsed, setCheapPassword } from '../support/fixtures.ts'
 import { basic } from '../support/oauth.ts'
 import { type NamedRoute, pathOf, routesFor } from '../support/route-table.ts'
@@ -88,11 +89,13 @@ type Run = {
 
 /** Sends a request that meets a fault, and again if it was not answered, as a client would. */
 async function run(route: NamedRoute, fault: Fault, index: number): Promise<Run> {
+  endOutage()
   const { path, options } = await prepare(route)
   const before = await readTables()
   const faulty = withFaultAt(fault, index)
   const first = await call(route.method, path, { ...options, env: faulty.env })
   const answers = [first]
+  endOutage()
   if (first.status >= 500) answers.push(await call(route.method, path, { ...options, env }))
   // What comes after the answer.
   await scheduler.wait(20)
@@ -129,6 +132,7 @@ describe.each(ROUTES)('$name', (route) => {
   it('does nothing while any call to D1 hangs, and says nothing', async () => {
     const smooth = await undisturbed(route)
     for (let index = 0; index < smooth.calls; index += 1) {
+      endOutage()
       const { path, options } = await prepare(route)
       const before = await readTables()
       const { env: hung } = withFaultAt('hanging', index)

@@ -27,7 +27,7 @@ type Client = {
 export async function authenticateClient(
   c: AppContext,
   form: Form,
-  asked: { readonly asVerifier?: boolean } = {},
+  asked: { readonly asVerifier?: boolean; readonly isUse?: boolean } = {},
 ): Promise<Result<Client, Response>> {
   const presented = readClientCredentials(c.req.raw.headers, form)
   if (!presented.ok && presented.reason === 'several') {

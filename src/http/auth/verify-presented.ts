@@ -33,14 +33,19 @@ export async function verifyPresented(
   return verified
 }
 
-/** Who presents a credential through this request. */
-export function callerOf(c: AppContext): Caller {
+/** Who presents a credential through this request, of their own. */
+function callerOf(c: AppContext): Caller {
   return {
     ip: clientIp(c),
     country: countryOf(c),
     requestId: c.var.requestId,
     limiter: c.env.UNKNOWN_SECRET_LIMITER,
   }
+}
+
+/** Who hands on what somebody else presents: where that somebody is, nobody knows. */
+export function verifierOf(c: AppContext): Caller {
+  return { ...callerOf(c), country: null }
 }
 
 /** Answers a "no" to this request's own caller. */

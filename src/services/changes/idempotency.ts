@@ -1,4 +1,4 @@
-import { eq, lt, or, type SQL, sql } from 'drizzle-orm'
+import { and, eq, inArray, lt, or, type SQL, sql } from 'drizzle-orm'
 import { sha256 } from '../../crypto/digest.ts'
 import { seal, unseal } from '../../crypto/seals.ts'
 import { type Database, openDatabase } from '../../db/client.ts'
@@ -12,6 +12,8 @@ import type { AuditContext, VerifyContext } from '../context.ts'
 
 /** How long a success is answered again. */
 const REMEMBERED_MS = DAY_MS
+/** How many one run deletes: the rest waits for the next. */
+const FORGOTTEN_MAX = 5000
 
 /** What a change handed out that cannot be read again: ids, and a secret. */
 export type HandedOut = Readonly<Record<string, string>>
@@ -23,8 +25,8 @@ export type Remembered = {
   readonly sealed: string
 }
 
-/** Another request was sent under the same Idempotency-Key. */
-export type Reused = 'idempotency_key_reused'
+/** Another request came under the same Idempotency-Key, or the answer cannot be opened any more. */
+export type Reused = 'idempotency_key_reused' | 'answer_not_kept'
 
 /**
  * Seals what a change is about to hand out, for `openChange`: nothing, if the client sent no
@@ -52,10 +54,11 @@ export function insertRemembered(
   remembered: Remembered,
   createdAt: number,
   mayHappen: SQL | undefined,
+  mayAct: SQL | undefined,
 ) {
   const isThere = sql`exists (select 1 from ${idempotency}
     where ${eq(idempotency.id, remembered.id)})`
-  const happens = mayHappen === undefined ? undefined : or(mayHappen, isThere)
+  const happens = mayHappen === undefined ? undefined : or(mayHappen, and(isThere, mayAct))
   return insertWhere(db, idempotency, { ...remembered, createdAt }, happens)
 }
 
@@ -93,15 +96,16 @@ export async function findHandedOut({
   if (row.bodyHash !== (await sha256(once.request))) return err('idempotency_key_reused')
   const binding = { clientKey: once.key, rowId: id }
   const text = await unseal(row.sealed, binding, settings.checkSecrets)
+  if (text === undefined) return err('answer_not_kept')
   const handedOut: HandedOut = JSON.parse(text)
   return ok(handedOut)
 }
 
 /** Deletes what is no longer answered again. */
 export async function forgetHandedOut({ database, now }: VerifyContext): Promise<void> {
-  await openDatabase(database)
-    .delete(idempotency)
-    .where(lt(idempotency.createdAt, now - REMEMBERED_MS))
+  const old = sql`(select ${idempotency.id} from ${idempotency}
+    where ${lt(idempotency.createdAt, now - REMEMBERED_MS)} limit ${FORGOTTEN_MAX})`
+  await openDatabase(database).delete(idempotency).where(inArray(idempotency.id, old))
 }
 
 async function idOf({ scope, key }: Once): Promise<string> {

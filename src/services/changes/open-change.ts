@@ -34,7 +34,8 @@ export function openChange(
   const id = newId('evt')
   const happened = isRecorded(id)
   const author = selectAuthor(db, ctx)
-  const mayHappen = and(happens, author && exists(author))
+  const mayAct = author && exists(author)
+  const mayHappen = and(happens, mayAct)
   return {
     ctx,
     db,
@@ -44,7 +45,7 @@ export function openChange(
     /** Absent where no session is asked for. */
     author,
     /** Stands before all else, so that a second request finds it: see `rememberOnce`. */
-    once: remembered && insertRemembered(db, remembered, ctx.now, mayHappen),
+    once: remembered && insertRemembered(db, remembered, ctx.now, mayHappen, mayAct),
     insert: <Table extends SQLiteTable>(
       table: Table,
       row: RowOf<Table>,

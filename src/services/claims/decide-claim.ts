@@ -8,7 +8,7 @@ import { openChange } from '../changes/open-change.ts'
 import type { AuditContext } from '../context.ts'
 import { ownDevice } from '../devices/find-devices.ts'
 import { type KeyInput, limitColumns, limitFields } from '../keys/key-row.ts'
-import { decidedAgain, decidedBefore, type DecidedClaim } from './decided-again.ts'
+import { decidedAgain, decidedBefore, type DecidedClaim, handedOutOf } from './decided-again.ts'
 import { type Claim, findClaim, isWaiting } from './find-claim.ts'
 
 /** A user's answer. What is left out is as the device asked for it. */
@@ -56,18 +56,18 @@ async function deny(
 ): Promise<Result<DecidedClaim, Refusal>> {
   const { now } = ctx
   const waiting = isWaiting(claim, now)
+  const nothing = { grantedName: null, grantedScopes: [], deviceId: null }
+  const denied = { ...claim, decision: 'deny', ...nothing, isReplay: false } as const
   const change = openChange(
     ctx,
     { action: 'claim.denied', userId, after: auditFieldsOf(claim) },
     sql`exists (select 1 from ${deviceClaims} where ${waiting})`,
-    await rememberOnce(ctx, { claimId: claim.id }),
+    await rememberOnce(ctx, handedOutOf(denied)),
   )
   const decided = change.update(deviceClaims, { decidedAt: now, deniedAt: now }, waiting)
   const outcome = await unlessDone(ctx, async () => await commit(change, { decided }))
-  if ('repeated' in outcome) return await decidedAgain(ctx, outcome.repeated)
-  if (!outcome.made.happened) return err('not_found')
-  const nothing = { grantedName: null, grantedScopes: [], deviceId: null }
-  return ok({ ...claim, decision: 'deny', ...nothing, isReplay: false })
+  if ('repeated' in outcome) return decidedAgain(outcome.repeated)
+  return outcome.made.happened ? ok(denied) : err('not_found')
 }
 
 async function approve(
@@ -80,6 +80,8 @@ async function approve(
 ): Promise<Result<DecidedClaim, Refusal>> {
   const { scopes, key, deviceId = null } = decision
   const name = deviceId === null ? (decision.name ?? claim.deviceName ?? claim.clientId) : null
+  const granted = { grantedName: name, grantedScopes: scopes, deviceId }
+  const approved = { ...claim, decision: 'approve', ...granted, isReplay: false } as const
   const waiting = isWaiting(claim, ctx.now)
   const hasTarget =
     deviceId === null
@@ -94,7 +96,7 @@ async function approve(
       after: { ...auditFieldsOf(claim), name, scopes, key: policyOf(key) },
     },
     and(sql`exists (select 1 from ${deviceClaims} where ${waiting})`, hasTarget),
-    await rememberOnce(ctx, { claimId: claim.id }),
+    await rememberOnce(ctx, handedOutOf(approved)),
   )
   const fields = {
     decidedAt: ctx.now,
@@ -113,11 +115,10 @@ async function approve(
         decided: change.update(deviceClaims, fields, waiting),
       }),
   )
-  if ('repeated' in outcome) return await decidedAgain(ctx, outcome.repeated)
+  if ('repeated' in outcome) return decidedAgain(outcome.repeated)
   const { happened, waits } = outcome.made
   if (!happened) return err(waits.length === 0 ? 'not_found' : 'device_not_found')
-  const made = { grantedName: name, grantedScopes: scopes, deviceId, isReplay: false }
-  return ok({ ...claim, decision: 'approve', ...made })
+  return ok(approved)
 }
 
 /** The policy of a claim's key in the words of the audit. */

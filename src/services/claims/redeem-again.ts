@@ -3,7 +3,8 @@ import { makeSecret } from '../../crypto/secrets.ts'
 import { openDatabase } from '../../db/client.ts'
 import { apiKeys, deviceClaims, devices, keySecrets, users } from '../../db/schema.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
-import { HOUR_MS } from '../../domain/time.ts'
+import { APPROVAL_GRACE_SECONDS } from '../../domain/claim-poll.ts'
+import { HOUR_MS, SECOND_MS } from '../../domain/time.ts'
 import { commitThenEvict } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
 import type { AuditContext } from '../context.ts'
@@ -83,7 +84,7 @@ function isRepeatable(claim: ApprovedClaim, keyId: string, now: number) {
   const redeemed = and(
     eq(deviceClaims.id, claim.id),
     eq(deviceClaims.keyId, keyId),
-    gt(deviceClaims.expiresAt, now),
+    gt(deviceClaims.expiresAt, now - APPROVAL_GRACE_SECONDS * SECOND_MS),
   )
   const usable = and(
     eq(apiKeys.id, keyId),

@@ -1,4 +1,4 @@
-import { and, desc, eq, gt, isNotNull, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
+import { and, eq, gt, isNotNull, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import type { NewSecret } from '../../crypto/secrets.ts'
 import { apiKeys, keySecrets, revocations } from '../../db/schema.ts'
 import { SECOND_MS } from '../../domain/time.ts'
@@ -22,8 +22,8 @@ export function isSettled(): SQL | undefined {
 }
 
 /**
- * The statements of a change that give a key another secret. What was pending ends: nobody is known
- * to hold it.
+ * The statements of a change that give a key another secret. What was pending ends, since nobody is
+ * known to hold it, unless the new secret waits to take its place.
  * @param mintedWith the hash of the secret with which the key's own device asked for it
  */
 export function insertSuccessor(
@@ -36,16 +36,21 @@ export function insertSuccessor(
   const { overlapSeconds, untilUsed, mintedWith = null } = rotation
   const ofKey = eq(keySecrets.keyId, keyId)
   const others = and(ofKey, ne(keySecrets.hash, made.hash), isLiveSecret(now))
-  const newestSettled = change.db
+  // Where nothing is settled, what is pending may be all that the device holds: it stays.
+  const kept = change.db
     .select({ hash: keySecrets.hash })
     .from(keySecrets)
-    .where(and(ofKey, isLiveSecret(now), isSettled()))
-    .orderBy(desc(keySecrets.createdAt))
+    .where(and(ofKey, isLiveSecret(now)))
+    .orderBy(sql`${isSettled()} desc`, keySecrets.createdAt)
     .limit(1)
-  const until = untilUsed
-    ? { replaces: sql`(${newestSettled})`, overlapMs: overlapSeconds * SECOND_MS }
-    : {}
-  const pending = and(others, isNull(keySecrets.firstUsedAt), isNotNull(keySecrets.replaces))
+  const until = untilUsed ? { replaces: sql`(${kept})`, overlapMs: overlapSeconds * SECOND_MS } : {}
+  const pending = and(
+    others,
+    isNull(keySecrets.firstUsedAt),
+    isNotNull(keySecrets.replaces),
+    sql`${keySecrets.hash} <> coalesce(
+      (select replaces from key_secrets where hash = ${made.hash}), '')`,
+  )
   return {
     minted: change.insert(keySecrets, {
       ...secretRow(keyId, made, now),

@@ -1,9 +1,9 @@
-import { and, eq, gt, isNotNull, sql } from 'drizzle-orm'
+import { and, eq, gt, isNotNull, isNull, type SQL, sql } from 'drizzle-orm'
 import { makeSecret, type NewSecret } from '../../crypto/secrets.ts'
-import { apiKeys, keySecrets } from '../../db/schema.ts'
+import { apiKeys, devices, keySecrets, users } from '../../db/schema.ts'
 import type { KeyPolicySnapshot } from '../../domain/evaluate-key.ts'
 import { err, type Result } from '../../domain/result.ts'
-import { HOUR_MS } from '../../domain/time.ts'
+import { HOUR_MS, SECOND_MS } from '../../domain/time.ts'
 import { commitThenEvict } from '../changes/commit.ts'
 import { rememberOnce, type Reused, unlessDone } from '../changes/idempotency.ts'
 import { type Change, openChange } from '../changes/open-change.ts'
@@ -15,6 +15,7 @@ import { auditFieldsOf, mayRotate, refusalOf, type RotationRefusal } from './rot
 
 /** How many secrets of a key a device may have minted in an hour. */
 export const MINTED_MAX_PER_HOUR = 10
+export const MINTING_WINDOW_SECONDS = HOUR_MS / SECOND_MS
 
 type Refusal = RotationRefusal | 'self_rotation_not_allowed' | 'rate_limited' | Reused
 
@@ -76,7 +77,16 @@ async function openRotation(
   const rotatable = and(
     ownKey(path),
     eq(apiKeys.selfRotation, true),
+    isEnabled(path),
     mayRotate({ ...rotation, path }, now),
+  )
+  // What the owner made and nobody has used yet: whoever holds the old secret must not end it.
+  const ownersPending = and(
+    eq(keySecrets.keyId, path.keyId),
+    isLiveSecret(now),
+    isNull(keySecrets.firstUsedAt),
+    isNotNull(keySecrets.replaces),
+    isNull(keySecrets.mintedWith),
   )
   const after = JSON.stringify(auditFieldsOf(rotation, made))
   return openChange(
@@ -91,8 +101,19 @@ async function openRotation(
       sql`exists (select 1 from ${apiKeys} where ${rotatable})`,
       sql`exists (select 1 from ${keySecrets} where ${presented})`,
       sql`${mintedSince(path.keyId, now - HOUR_MS)} < ${MINTED_MAX_PER_HOUR}`,
+      sql`not exists (select 1 from ${keySecrets} where ${ownersPending})`,
     ),
     await rememberOnce(ctx, { ...path, secret: made.secret }),
+  )
+}
+
+/** An isolate may not know yet that the key, its device or its owner was disabled. */
+function isEnabled({ deviceId, userId }: KeyPath): SQL | undefined {
+  return and(
+    isNull(apiKeys.disabledAt),
+    sql`exists (select 1 from ${devices} join ${users} on ${users.id} = ${devices.userId}
+      where ${devices.id} = ${deviceId} and ${users.id} = ${userId}
+        and ${devices.disabledAt} is null and ${users.disabledAt} is null)`,
   )
 }
 

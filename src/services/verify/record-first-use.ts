@@ -8,6 +8,9 @@ import type { KeyPolicySnapshot, KeySnapshot } from '../../domain/evaluate-key.t
 import { SECOND_MS } from '../../domain/time.ts'
 import type { VerifyContext } from '../context.ts'
 
+/** The platform ends work after a response at 30 s. */
+const RETRY_PAUSES_MS = [500, 2000, 5000]
+
 type FirstUse = {
   readonly hash: string
   readonly snapshot: KeySnapshot
@@ -22,11 +25,23 @@ type FirstUse = {
 export function noteFirstUse(ctx: VerifyContext, use: FirstUse): void {
   if (use.snapshot.secret.isFirstUseNoted) return
   ctx.isolate.keys.noteUse(use.hash, 'isFirstUseNoted')
-  // If it fails, the column is still null in D1, and the next use after a refresh tries again.
-  waitUntil(recordFirstUse(ctx, use).catch(leaveToNextUse))
+  waitUntil(recordLater(ctx, use))
 }
 
-function leaveToNextUse(): void {}
+/**
+ * A use that is not on record makes a secret look as if nobody held it, so it is tried again. If
+ * all tries fail, the next use after a refresh of the cache tries anew.
+ */
+async function recordLater(ctx: VerifyContext, use: FirstUse): Promise<void> {
+  for (const pauseMs of RETRY_PAUSES_MS) {
+    try {
+      await recordFirstUse(ctx, use)
+      return
+    } catch {
+      await scheduler.wait(pauseMs)
+    }
+  }
+}
 
 /**
  * Records the first use of a secret. If another secret lives only until then, that one ends now, or
@@ -46,8 +61,13 @@ export async function recordFirstUse(ctx: VerifyContext, use: FirstUse): Promise
     await used
     return
   }
-  const { ended } = await batch(db, { used, ...endReplaced(db, ctx, use.hash) })
-  if (ended.length > 0) ctx.isolate.evict(use.policy.key.id)
+  let mayHaveEnded = true
+  try {
+    const { ended } = await batch(db, { used, ...endReplaced(db, ctx, use.hash) })
+    mayHaveEnded = ended.length > 0
+  } finally {
+    if (mayHaveEnded) ctx.isolate.evict(use.policy.key.id)
+  }
 }
 
 /** The statements that end what a secret replaces, if this very batch noted its first use. */
