@@ -17,7 +17,7 @@ import {
 type CheckIn = { readonly seenAt: number; readonly report: string | null }
 
 /** A decision, and how long from now until a request of the same cost would pass; null: never. */
-type Charge = MeterDecision & { readonly retryInMs: number | null }
+export type Charge = MeterDecision & { readonly retryInMs: number | null }
 
 const SCHEMA = `
   create table if not exists check_in

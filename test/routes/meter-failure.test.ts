@@ -9,7 +9,6 @@ import { makeUser } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import {
   atOnce,
-  chargeOf,
   fail,
   hang,
   makeLimitedDevice,
@@ -32,6 +31,12 @@ function failing(how: 'throws' | 'hangs', mode: 'closed' | 'open'): Env {
   const settings = { LIMITER_FAILURE: mode, METER_TIMEOUT_MS: String(TIMEOUT_MS) }
   return watchStates(({ method }) => (method === 'charge' ? instead() : undefined), settings).env
 }
+
+/** Objects that charge after a wait. */
+const slowStates = (wait: number) =>
+  watchStates(({ method, reach }) =>
+    method === 'charge' ? scheduler.wait(wait).then(reach) : undefined,
+  ).states
 
 const HOWS = ['throws', 'hangs'] as const
 
@@ -149,21 +154,11 @@ describe('an object that fails and recovers', () => {
   it('is waited for as long as METER_TIMEOUT_MS says', async () => {
     const device = await makeLimitedDevice(await makeUser(), LIMITS)
     captureConsole()
-    const slow = (wait: number) =>
-      watchStates(({ method, deviceId }) =>
-        method === 'charge'
-          ? scheduler.wait(wait).then(async () => {
-              const policy = { rateLimit: { limit: 5, windowSeconds: 3600 } }
-              const request = chargeOf(policy, { keyId: device.keyId })
-              return await stateOf({ id: deviceId }).charge(deviceId, request)
-            })
-          : undefined,
-      ).states
     const settings = { ...loadSettings(env), meterTimeoutMs: 200 }
     const isolate = makeIsolate(Date.now(), settings)
-    isolate.states = slow(20)
+    isolate.states = slowStates(20)
     expect(await isolate.codeOf(device.secret)).toBe('valid')
-    isolate.states = slow(400)
+    isolate.states = slowStates(400)
     await expect(isolate.codeOf(device.secret)).rejects.toThrow('did not answer')
   })
 })

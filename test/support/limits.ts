@@ -102,8 +102,14 @@ export type WatchedStates = {
   readonly calls: ObjectCall[]
 }
 
+/** A call that has not reached the object yet. */
+export type PendingCall = ObjectCall & {
+  readonly args: readonly unknown[]
+  readonly reach: () => Promise<unknown>
+}
+
 /** What a call is to do instead of reaching the object; undefined: it reaches it. */
-export type Intervention = (call: ObjectCall) => Promise<unknown> | undefined
+export type Intervention = (call: PendingCall) => Promise<unknown> | undefined
 
 /** Device states that note each call, and in which one may intervene. */
 export function watchStates(
@@ -117,11 +123,10 @@ export function watchStates(
         const method = String(property)
         return (...args: unknown[]): unknown => {
           calls.push({ method, deviceId })
-          const instead = intervene({ method, deviceId })
-          if (instead !== undefined) return instead
           const member: unknown = Reflect.get(target, property, target)
           if (typeof member !== 'function') throw new TypeError(`no method ${method}`)
-          return Reflect.apply(member, target, args)
+          const reach = (): Promise<unknown> => Reflect.apply(member, target, args)
+          return intervene({ method, deviceId, args, reach }) ?? reach()
         }
       },
     })

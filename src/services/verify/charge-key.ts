@@ -1,12 +1,18 @@
 import { newChargeId } from '../../crypto/ids.ts'
+import type { Charge } from '../../device-state/device-state.ts'
+import type { ChargeRequest } from '../../device-state/meter-store.ts'
 import type { KeyPolicySnapshot } from '../../domain/evaluate-key.ts'
 import type { MeterDecision } from '../../domain/meter.ts'
 import { Unavailable } from '../../domain/unavailable.ts'
 import type { VerifyContext } from '../context.ts'
+import type { DeviceStates } from '../device-object.ts'
 import { withTimeout } from '../with-timeout.ts'
 
 /** A refusal for good is asked about again after this: a changed limit has another name anyway. */
 const REFUSED_FOR_GOOD_MS = 60_000
+
+/** Waits before each retry of a charge. The first is short: a lost connection is back at once. */
+const RETRY_PAUSES_MS = [10, 100]
 
 type Charged =
   | { readonly kind: 'charged'; readonly decision: MeterDecision }
@@ -16,7 +22,8 @@ type Charged =
   | { readonly kind: 'unmetered' }
 
 /**
- * Charges a limited key in its device's object: one call, or none while it is known to be over.
+ * Charges a limited key in its device's object: one call, or none while it is known to be over. A
+ * call whose answer is lost is made again, and charges once.
  * @throws Unavailable when the object does not answer in time and LIMITER_FAILURE is `closed`
  */
 export async function chargeKey(
@@ -36,10 +43,7 @@ export async function chargeKey(
   const id = newChargeId()
   const request = { id, keyId: key.id, secretHash, policy: key.limits, cost, counts }
   try {
-    const charge = await withTimeout(
-      states.getByName(device.id).charge(device.id, request),
-      settings.meterTimeoutMs,
-    )
+    const charge = await chargeInTime(states, device.id, request, settings.meterTimeoutMs)
     if (charge.refusedBy !== null) {
       // The object's clock is another: what counts is how long from now.
       const until = now + (charge.retryInMs ?? REFUSED_FOR_GOOD_MS)
@@ -52,4 +56,48 @@ export async function chargeKey(
     if (settings.limiterFailure === 'open') return { kind: 'unmetered' }
     throw new Unavailable('the device state did not answer', { cause })
   }
+}
+
+/** Charges, in as many of the tries as the time allows. */
+async function chargeInTime(
+  states: DeviceStates,
+  deviceId: string,
+  request: ChargeRequest,
+  timeoutMs: number,
+): Promise<Charge> {
+  const patience = new AbortController()
+  try {
+    return await withTimeout(chargePatiently(states, deviceId, request, patience.signal), timeoutMs)
+  } finally {
+    patience.abort()
+  }
+}
+
+/**
+ * Charges, and asks again after an error. The id makes that safe, so it does not matter whether the
+ * error is marked `retryable`: that of a restarted object is not. Each try takes a new stub: after
+ * an exception a stub may be broken for good.
+ * @see https://developers.cloudflare.com/durable-objects/best-practices/error-handling
+ */
+async function chargePatiently(
+  states: DeviceStates,
+  deviceId: string,
+  request: ChargeRequest,
+  signal: AbortSignal,
+): Promise<Charge> {
+  for (const pause of RETRY_PAUSES_MS) {
+    try {
+      return await states.getByName(deviceId).charge(deviceId, request)
+    } catch (error) {
+      if (isOverloaded(error)) throw error
+      // Throws after the timeout: no retry charges a request that was answered 503.
+      await scheduler.wait(pause, { signal })
+    }
+  }
+  return await states.getByName(deviceId).charge(deviceId, request)
+}
+
+/** Whether a retry would make it worse: Cloudflare says not to ask an overloaded object again. */
+function isOverloaded(error: unknown): boolean {
+  return error instanceof Error && 'overloaded' in error && error.overloaded === true
 }
