@@ -36,8 +36,9 @@ export function drawBase62(length: number, randomBytes: (count: number) => Uint8
 }
 
 /**
- * Maps uniformly random bytes to base62 characters, always in the same way. The bytes must hold 64
- * bits more than the characters: the bias of the remainder is then below 2^-64 (FIPS 186-5 §A.2.1).
+ * Maps uniformly random bytes to base62 characters, always in the same way. The bytes must hold
+ * 64 bits more than the characters: the bias of the remainder is then below 2^-64 (FIPS 186-5
+ * §A.2.1).
  * @throws RangeError when there are fewer
  */
 export function reduceToBase62(bytes: Uint8Array, length: number): string {

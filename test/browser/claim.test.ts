@@ -132,7 +132,7 @@ describe.skipIf(!isInstalled)(title, () => {
     await page.getByRole('heading', { name: 'Approved' }).waitFor()
     expect(await page.locator('main').innerText()).toContain(`Boiler of ${scripts}`)
 
-    expect(await statusOf(code)).toBe(404)
+    expect(await statusOf(code)).toBe(200) // told to who approved it
     expect(await auditActions()).toContain(`"name":"Boiler of ${scripts}","scopes":["b"]`)
     expect(await page.context().cookies()).toEqual([])
     expect(page.url()).toBe(`${origin}/claim`)

@@ -47,8 +47,7 @@ let devicesMade = 0
 
 /** A device whose key has that policy; unless it says otherwise, the proxies let it in. */
 async function makeDevice(policy: object = {}): Promise<Device> {
-  devicesMade += 1
-  const name = `${NAME} ${devicesMade}`
+  const name = `${NAME} ${(devicesMade += 1)}`
   const body = { name, key: { scopes: ['telemetry:*', 'site:north'], ...policy } }
   const created = createdDevice.parse(
     (await call(`POST ${origin}/v1/devices`, { token: owner.token, body })).body,
@@ -190,9 +189,10 @@ describe.each(PROXIES.map((kind) => ({ kind, label: `${kind.name} (${kind.instal
       const answer = await ask({ fields: bearer })
       await DB.exec('alter table key_secrets_gone rename to key_secrets')
       expectRefused(answer, 503)
-      expect(answer.headers['retry-after']).toBe('5')
-      expect(answer.headers['www-authenticate']).toBeUndefined()
-      expect((await ask({ fields: bearer })).status).toBe(200)
+      expect(answer.headers).toMatchObject({ 'retry-after': '5' })
+      expect(answer.headers).not.toHaveProperty('www-authenticate')
+      const statusAfterASecond = async () => (await ask({ fields: bearer })).status
+      await expect.poll(statusAfterASecond, { timeout: 10_000 }).toBe(200)
     })
 
     test('lets nobody in while Latchkey cannot be reached', async () => {
