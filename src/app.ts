@@ -33,14 +33,14 @@ import { SettingsError } from './settings.ts'
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
 
 /**
- * The whole application: what every request passes, and the doors behind it.
- * @param isolate what is remembered between requests; tests bring other isolates' memories
+ * Makes the whole application: the middleware that every request passes, then the routes.
+ * @param isolate the memory between requests; a test brings its own
  */
 export function makeApp(isolate: IsolateState = thisIsolate) {
   const app = factory
     .createApp()
     .use(requestContext(isolate))
-    // Before what would answer a preflight in its stead, or wait for a body that it never reads.
+    // Comes first: CORS would answer its OPTIONS requests, and it reads no body.
     .route('/', forwardAuth)
     .use(crossOrigin)
     // Before the body is read, which can fail already.

@@ -25,7 +25,7 @@ export type Successors = {
 /**
  * The successors of a refresh token. They are derived from it, so that a lost answer can be given
  * again although the database holds only a hash: whoever lacks the check secrets cannot make them.
- * @param start what a refresh token of the session begins with
+ * @param start the first part of every refresh token of the session
  */
 export async function deriveSuccessors(
   { presented, start }: { readonly presented: string; readonly start: string },

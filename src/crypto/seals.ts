@@ -15,8 +15,8 @@ type SealBinding = {
 
 /**
  * Seals a text (AES-256-GCM) under a key that is derived (HKDF-SHA-256, RFC 5869) from the active
- * check secret and from what only the client knows. A dump of the database opens nothing; together
- * with the check secrets it opens what a client sealed under a key that can be guessed.
+ * check secret and the client's Idempotency-Key. A dump of the database opens no seal. Whoever has
+ * the dump and the check secrets opens those seals whose Idempotency-Key they can guess.
  */
 export async function seal(
   text: string,

@@ -16,7 +16,7 @@ export function jsonBoolean(column: AnySQLiteColumn): SQL {
   return sql`json(iif(${column}, 'true', 'false'))`
 }
 
-/** Whether a row says anything else than these fields: an update of what is so changes nothing. */
+/** Whether an update to these fields would change the row. */
 export function differsFrom(table: SQLiteTable, fields: Readonly<Record<string, unknown>>) {
   const columns = new Map(Object.entries(getTableColumns(table)))
   const differences = Object.entries(fields).flatMap(([name, value]) => {

@@ -21,7 +21,7 @@ export function isDatabaseFailure(thrown: unknown): boolean {
   return isTransient(thrown) || (thrown instanceof Error && isTransient(thrown.cause))
 }
 
-/** The platform marks what may pass by itself; a connection that broke has only its message. */
+/** The platform marks an error that may pass. A lost connection has no mark, only its message. */
 function isTransient(thrown: unknown): boolean {
   if (!(thrown instanceof Error)) return false
   if ('retryable' in thrown && thrown.retryable === true) return true

@@ -5,8 +5,8 @@ import type { AnySQLiteColumn } from 'drizzle-orm/sqlite-core'
 export type Position = { readonly at: number; readonly id: string }
 
 /**
- * The rows after a position in the order of time and id, oldest first. A row value is a range of
- * the index; `at > ? or (at = ? and id > ?)` is none, and reads all pages before this one.
+ * The rows after a position in the order of time and id, oldest first. SQLite looks a row value up
+ * in the index. For `at > ? or (at = ? and id > ?)` it would read all earlier pages first.
  */
 export function isAfter(at: AnySQLiteColumn, id: AnySQLiteColumn, position: Position): SQL {
   return sql`(${at}, ${id}) > (${position.at}, ${position.id})`

@@ -90,7 +90,7 @@ export class MeterStore {
     }
   }
 
-  /** Storage first: what could not be written is not remembered either. */
+  /** Writes to storage first. If that fails, memory keeps the old value, too. */
   #keep(keyId: string, meter: KeyMeter): void {
     this.#sql.exec(
       `insert into meters (key_id, state) values (?, ?)

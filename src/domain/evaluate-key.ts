@@ -73,8 +73,8 @@ export type KeyWant = {
 export type KeyRefusal = 'revoked' | 'expired' | 'disabled' | 'insufficient_scope'
 
 /**
- * Decides whether a genuine secret is good now for what is wanted. What is final is said before
- * what may pass: revoked, expired, disabled, scope. A key is valid until, and not at, its end.
+ * Decides whether a genuine secret is good now for this request. If several reasons refuse it, the
+ * first of these is told: revoked, expired, disabled, scope. At its end, a key is not valid.
  */
 export function evaluateKey(
   snapshot: KeySnapshot,

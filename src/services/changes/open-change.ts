@@ -53,7 +53,7 @@ export function openChange(
     ) => insertWhere(db, table, row, and(happened, options.if), options.from),
     update: <Table extends SQLiteTable>(
       table: Table,
-      // oxlint-disable-next-line typescript/no-generated-empty-object-type -- not of a real table
+      // oxlint-disable-next-line typescript/no-generated-empty-object-type -- Table is generic here
       fields: SQLiteUpdateSetSource<Table>,
       which: SQL | undefined,
     ) => db.update(table).set(fields).where(and(which, happened)),
