@@ -1,5 +1,9 @@
 /* oxlint-disable max-lines -- the tables are read side by side */
+import { sql } from 'drizzle-orm'
 import { index, integer, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+
+/** The number of the newest migration. The Worker needs a database that is at least there. */
+export const SCHEMA_NUMBER = 5
 
 /**
  * The tables. Times are whole milliseconds since the epoch in columns `*_at`; a `*_at` that may be
@@ -15,6 +19,10 @@ export const users = sqliteTable('users', {
   role: text('role', { enum: ['user', 'admin'] }).notNull(),
   createdAt: integer('created_at').notNull(),
   disabledAt: integer('disabled_at'),
+  /** How many devices the user may have; null: USER_MAX_DEVICES. */
+  maxDevices: integer('max_devices'),
+  /** How many there are: triggers on `devices` keep it. */
+  deviceCount: integer('device_count').notNull().default(0),
 })
 
 export const sessions = sqliteTable(
@@ -35,7 +43,10 @@ export const sessions = sqliteTable(
     expiresAt: integer('expires_at').notNull(),
     revokedAt: integer('revoked_at'),
   },
-  (table) => [index('sessions_user').on(table.userId)],
+  (table) => [
+    index('sessions_user_created').on(table.userId, table.createdAt, table.id),
+    index('sessions_expires').on(table.expiresAt),
+  ],
 )
 
 export const devices = sqliteTable(
@@ -46,6 +57,8 @@ export const devices = sqliteTable(
       .notNull()
       .references(() => users.id),
     name: text('name').notNull(),
+    /** The name as searches compare it (domain/names.ts); null: not folded yet. */
+    nameFolded: text('name_folded'),
     /** A JSON object. */
     metadata: text('metadata').notNull(),
     createdAt: integer('created_at').notNull(),
@@ -57,6 +70,10 @@ export const devices = sqliteTable(
   (table) => [
     uniqueIndex('devices_user_name').on(table.userId, table.name),
     index('devices_user_created').on(table.userId, table.createdAt, table.id),
+    // And `devices_user_folded`, on an expression that drizzle-kit cannot write: see `growth`.
+    index('devices_unfolded')
+      .on(table.id)
+      .where(sql`name_folded is null`),
   ],
 )
 
@@ -117,7 +134,10 @@ export const keySecrets = sqliteTable(
   (table) => [index('key_secrets_key').on(table.keyId)],
 )
 
-/** Append-only, by triggers: see the migration `audit_append_only`. */
+/**
+ * Append-only, by triggers: an event may be deleted after 90 days, and lose its `ip` after 7. See
+ * the migration `growth`.
+ */
 export const auditEvents = sqliteTable(
   'audit_events',
   {
@@ -190,8 +210,10 @@ export const deviceClaims = sqliteTable(
  */
 export const revocations = sqliteTable('revocations', {
   seq: integer('seq').primaryKey({ autoIncrement: true }),
-  /** The id of a key, device or owner, or the hash of a secret. */
+  /** The id of a key, device, owner or token, or the hash of a secret. */
   subject: text('subject').notNull(),
+  /** Whose it is; null only in entries of before this column. */
+  ownerId: text('owner_id'),
   at: integer('at').notNull(),
 })
 
@@ -211,7 +233,19 @@ export const idempotency = sqliteTable(
 )
 
 /** Deleted devices whose Durable Object is still to be emptied. */
-export const purges = sqliteTable('purges', {
-  deviceId: text('device_id').primaryKey(),
-  at: integer('at').notNull(),
+export const purges = sqliteTable(
+  'purges',
+  {
+    deviceId: text('device_id').primaryKey(),
+    /** Whose device it was, so that no owner waits for another's. */
+    userId: text('user_id').notNull().default(''),
+    at: integer('at').notNull(),
+  },
+  (table) => [index('purges_user').on(table.userId, table.at, table.deviceId)],
+)
+
+/** What the database knows of itself: `schema`, the number of its newest migration; progress. */
+export const meta = sqliteTable('meta', {
+  name: text('name').primaryKey(),
+  value: text('value').notNull(),
 })

@@ -14,6 +14,8 @@ import { claimsOf } from '../support/tokens.ts'
 
 const POLL_MS = 10_000
 const STALE_MS = 300_000
+const UNLIMITED = { rate_limit: null, quota: null }
+const DAILY = { quota: { limit: 5, period: 'day' } }
 
 let user: TestUser
 let device: TestDevice
@@ -56,12 +58,12 @@ const ENDS: readonly (readonly [string, () => Promise<void>])[] = [
   ['revoking its key', () => onKey('DELETE', '')],
   ['disabling its key', () => onKey('PATCH', '', { enabled: false })],
   ['narrowing its scopes', () => onKey('PATCH', '', { scopes: ['a:c'] })],
-  ['limiting its key', () => onKey('PATCH', '', { quota: { limit: 5, period: 'day' } })],
-  ['rotating with 0', () => onKey('POST', '/rotate', {})],
   [
-    'rotating with an overlap shorter than it',
-    () => onKey('POST', '/rotate', { overlap_seconds: 60 }),
+    'limiting its key, or lifting its limits',
+    () => onKey('PATCH', '', claimsOf(token)['metered'] ? UNLIMITED : DAILY),
   ],
+  ['rotating with 0', () => onKey('POST', '/rotate', {})],
+  ['rotating with a short overlap', () => onKey('POST', '/rotate', { overlap_seconds: 60 })],
   ['disabling its owner', () => execute('update users set disabled_at = 1 where id = ?', user.id)],
   [
     'giving its owner another role',

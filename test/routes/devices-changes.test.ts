@@ -186,11 +186,11 @@ describe('what a device was', () => {
     expect(rows).not.toContain(await sha256(device.secret))
   })
 
-  it('keeps its audit rows for good', async () => {
+  it('keeps its audit rows while they are young', async () => {
     const user = await makeUser()
     await makeDevice(user)
     for (const change of ["update audit_events set action = 'x'", 'delete from audit_events']) {
-      await expect(env.DB.prepare(change).run()).rejects.toThrow('append-only')
+      await expect(env.DB.prepare(change).run()).rejects.toThrow('audit_events')
     }
   })
 })

@@ -31,6 +31,7 @@ export function openChange(
   remembered?: Remembered,
 ) {
   const db = openDatabase(ctx.database)
+  const { userId: ownerId } = entry
   const id = newId('evt')
   const happened = isRecorded(id)
   const author = selectAuthor(db, ctx)
@@ -39,6 +40,7 @@ export function openChange(
   return {
     ctx,
     db,
+    ownerId,
     /** Holds for the rest of the batch if the change happens. */
     happened,
     audit: recordAudit(db, ctx, id, entry, mayHappen).returning({ id: auditEvents.id }),
@@ -60,7 +62,8 @@ export function openChange(
     remove: <Table extends SQLiteTable>(table: Table, which: SQL | undefined) =>
       db.delete(table).where(and(which, happened)),
     /** Ends the device tokens of a subject: see `recordRevocation`. */
-    endTokens: (subject: string) => recordRevocation(db, subject, ctx.now, happened),
+    endTokens: (subject: string, options: { readonly if?: SQL | undefined } = {}) =>
+      recordRevocation(db, { subject, ownerId, at: ctx.now }, and(happened, options.if)),
   }
 }
 

@@ -15,11 +15,12 @@ export function removeDevices(change: Change, userId: string, which: SQL | undef
   const tombstone = {
     keyId: null,
     tombstoneUserId: userId,
+    firstUsedCountry: null,
     revokedAt: sql`coalesce(${keySecrets.revokedAt}, ${ctx.now})`,
   }
   return {
     purges: change
-      .insert(purges, { deviceId: devices.id, at: ctx.now }, { if: which, from: devices })
+      .insert(purges, { deviceId: devices.id, userId, at: ctx.now }, { if: which, from: devices })
       .onConflictDoNothing(),
     secrets: change.update(keySecrets, tombstone, inArray(keySecrets.keyId, keys)),
     keys: change.remove(apiKeys, inArray(apiKeys.deviceId, doomed)),

@@ -1,4 +1,4 @@
-import { and, type SQL, sql } from 'drizzle-orm'
+import { and, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import { differsFrom, disabledAtFor, enabledIn } from '../../db/columns.ts'
 import { violatedUniqueColumn } from '../../db/errors.ts'
 import { devices } from '../../db/schema.ts'
@@ -50,7 +50,7 @@ export async function updateDevice(
   )
   try {
     const { rows } = await commitThenEvict(change, path.deviceId, {
-      ...(enabled === false ? { ended: change.endTokens(path.deviceId) } : {}),
+      ended: change.endTokens(path.deviceId, { if: changesTokens(path, input) }),
       updated: change.update(devices, { ...fields, updatedAt: ctx.now }, own),
       rows: change.db.select(deviceColumns).from(devices).where(own),
     })
@@ -60,6 +60,15 @@ export async function updateDevice(
     if (violatedUniqueColumn(thrown) === 'devices.user_id') return err('device_name_taken')
     throw thrown
   }
+}
+
+/** Whether tokens that were issued before the change say what is no longer so. */
+function changesTokens(path: DevicePath, { name, enabled }: DeviceChange): SQL {
+  const differs = or(
+    name === undefined ? sql`false` : ne(devices.name, name),
+    enabled === false ? isNull(devices.disabledAt) : undefined,
+  )
+  return sql`exists (select 1 from ${devices} where ${and(ownDevice(path), differs)})`
 }
 
 /** The changed fields as they are in the row, in the words of the wire. */

@@ -86,6 +86,6 @@ function endOthers(change: Change, keyId: string, others: SQL | undefined, overl
 
 /** Ends the device tokens that were issued for these secrets. */
 function endTokensOf(change: Change, secrets: SQL | undefined) {
-  const entry = { subject: keySecrets.hash, at: change.ctx.now }
+  const entry = { subject: keySecrets.hash, ownerId: change.ownerId, at: change.ctx.now }
   return change.insert(revocations, entry, { if: secrets, from: keySecrets })
 }

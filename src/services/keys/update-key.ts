@@ -1,4 +1,5 @@
-import { and, eq, isNull, type SQL, sql } from 'drizzle-orm'
+import { and, eq, isNull, or, type SQL, sql } from 'drizzle-orm'
+import type { AnySQLiteColumn } from 'drizzle-orm/sqlite-core'
 import { differsFrom, disabledAtFor, enabledIn, jsonBoolean } from '../../db/columns.ts'
 import { apiKeys } from '../../db/schema.ts'
 import { err, type Result } from '../../domain/result.ts'
@@ -34,7 +35,7 @@ export async function updateKey(
     sql`exists (select 1 from ${apiKeys} where ${changeable})`,
   )
   const committed = await commitThenEvict(change, path.keyId, {
-    ...(changesTokens(input) ? { ended: change.endTokens(path.keyId) } : {}),
+    ended: change.endTokens(path.keyId, { if: changesTokens(path.keyId, input) }),
     updated: change.update(apiKeys, { ...fields, updatedAt: ctx.now }, eq(apiKeys.id, path.keyId)),
     // The key is read in the same batch: what comes after it must not change the answer.
     ...selectKey(change.db, path, ctx.now),
@@ -61,11 +62,35 @@ function columnsOf(input: KeyChange, now: number) {
   }
 }
 
-/** Whether tokens that were issued before the change say what is no longer so. */
-function changesTokens({ scopes, expiresAt, rateLimit, quota, enabled }: KeyChange): boolean {
-  return (
-    enabled === false || [scopes, expiresAt, rateLimit, quota].some((field) => field !== undefined)
+/**
+ * Whether tokens that were issued before the change say what is no longer so: the key's name, its
+ * scopes, whether it is limited, and an end that is not after the key's. It stands before the
+ * update, so that it compares with the row as it was.
+ */
+function changesTokens(keyId: string, input: KeyChange): SQL {
+  const { name, scopes, expiresAt, rateLimit, quota, enabled } = input
+  const said = {
+    ...(name === undefined ? {} : { name }),
+    ...(scopes === undefined ? {} : { scopes: JSON.stringify(scopes) }),
+  }
+  const isLimited = sql`(${isGiven(rateLimit, apiKeys.rateLimit)}
+    or ${isGiven(quota, apiKeys.quotaLimit)})`
+  const wasLimited = sql`(${apiKeys.rateLimit} is not null or ${apiKeys.quotaLimit} is not null)`
+  const differs = or(
+    differsFrom(apiKeys, said),
+    sql`${isLimited} <> ${wasLimited}`,
+    typeof expiresAt === 'number'
+      ? sql`coalesce(${apiKeys.expiresAt} > ${expiresAt}, true)`
+      : undefined,
+    enabled === false ? isNull(apiKeys.disabledAt) : undefined,
   )
+  return sql`exists (select 1 from ${apiKeys} where ${and(eq(apiKeys.id, keyId), differs)})`
+}
+
+/** Whether a limit stands after the change. */
+function isGiven(limit: object | null | undefined, column: AnySQLiteColumn): SQL {
+  if (limit === undefined) return sql`${column} is not null`
+  return limit === null ? sql`false` : sql`true`
 }
 
 function wireFields(input: KeyChange): Record<string, unknown> {

@@ -63,7 +63,7 @@ export async function recordFirstUse(ctx: VerifyContext, use: FirstUse): Promise
   }
   let mayHaveEnded = true
   try {
-    const { ended } = await batch(db, { used, ...endReplaced(db, ctx, use.hash) })
+    const { ended } = await batch(db, { used, ...endReplaced(db, ctx, use) })
     mayHaveEnded = ended.length > 0
   } finally {
     if (mayHaveEnded) ctx.isolate.evict(use.policy.key.id)
@@ -71,7 +71,7 @@ export async function recordFirstUse(ctx: VerifyContext, use: FirstUse): Promise
 }
 
 /** The statements that end what a secret replaces, if this very batch noted its first use. */
-function endReplaced(db: Database, { settings, now }: VerifyContext, hash: string) {
+function endReplaced(db: Database, { settings, now }: VerifyContext, { hash, policy }: FirstUse) {
   const overlapMs = sql`(select overlap_ms from key_secrets where hash = ${hash})`
   const replaced = and(
     isNull(keySecrets.revokedAt),
@@ -84,7 +84,7 @@ function endReplaced(db: Database, { settings, now }: VerifyContext, hash: strin
     tokens: insertWhere(
       db,
       revocations,
-      { subject: keySecrets.hash, at: now },
+      { subject: keySecrets.hash, ownerId: policy.owner.id, at: now },
       and(replaced, sql`${overlapMs} < ${settings.deviceTokenSeconds * SECOND_MS}`),
       keySecrets,
     ),
