@@ -3,6 +3,8 @@ import { SECOND_MS } from './time.ts'
 
 /** What a device token says (RFC 7519), once its signature is known to be ours. Times: seconds. */
 export type DeviceTokenClaims = {
+  /** The token's own id, by which it alone can be ended. */
+  readonly tokenId: string
   readonly deviceId: string
   readonly deviceName: string
   readonly keyId: string
@@ -12,7 +14,7 @@ export type DeviceTokenClaims = {
   /** The SHA-256 of the secret it was issued for: what is at rest of it, and no more. */
   readonly secretHash: string
   readonly scopes: readonly string[]
-  readonly audience: string
+  readonly audiences: readonly string[]
   /** The newest entry of the revocation feed when it was issued. */
   readonly feedPosition: number
   /** Whether the key has limits, which every door of ours charges. */
@@ -21,10 +23,17 @@ export type DeviceTokenClaims = {
   readonly expiresAt: number
 }
 
-/** The claims in their wire form, but for `iss` and `jti`. */
+/** The audiences as RFC 7519 §4.1.3 writes them: a single one is no list. */
+export function encodeAudiences(audiences: readonly string[]): string | readonly string[] {
+  const [only] = audiences
+  return audiences.length === 1 && only !== undefined ? only : audiences
+}
+
+/** The claims in their wire form, but for `iss`. */
 export function encodeClaims(claims: DeviceTokenClaims): Record<string, unknown> {
   return {
-    aud: claims.audience,
+    jti: claims.tokenId,
+    aud: encodeAudiences(claims.audiences),
     sub: claims.deviceId,
     client_id: claims.deviceId,
     device_name: claims.deviceName,
@@ -48,9 +57,11 @@ export function decodeClaims(
   const text = (name: string) => (typeof payload[name] === 'string' ? payload[name] : undefined)
   const number = (name: string) => (typeof payload[name] === 'number' ? payload[name] : undefined)
   const scope = text('scope')
-  const { metered } = payload
+  const { metered, aud } = payload
+  const audiences = typeof aud === 'string' ? [aud] : aud
   const found = {
-    audience: text('aud'),
+    tokenId: text('jti'),
+    audiences: isListOfText(audiences) ? audiences : undefined,
     deviceId: text('sub'),
     deviceName: text('device_name'),
     keyId: text('key_id'),
@@ -65,6 +76,10 @@ export function decodeClaims(
   if (!isComplete(found) || typeof metered !== 'boolean') return err('invalid')
   const ownerRole = payload['owner_role'] === 'admin' ? 'admin' : 'user'
   return ok({ ...found, ownerRole, isMetered: metered })
+}
+
+function isListOfText(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
 }
 
 type Complete<Fields> = { readonly [Name in keyof Fields]: Exclude<Fields[Name], undefined> }
@@ -83,7 +98,7 @@ export function feedCutoff(tokenSeconds: number, now: number): number {
 
 /** Everything whose end ends the token. */
 export function subjectsOfToken(claims: DeviceTokenClaims): readonly string[] {
-  return [claims.secretHash, claims.keyId, claims.deviceId, claims.ownerId]
+  return [claims.tokenId, claims.secretHash, claims.keyId, claims.deviceId, claims.ownerId]
 }
 
 /** Looks like a JWT (RFC 7515 §3.1): three base64url parts, of which the first begins with `{"`. */

@@ -25,8 +25,8 @@ export class TokenCache {
   }
 }
 
-function weightOf({ scopes, deviceName, keyName, audience }: DeviceTokenClaims): number {
-  const characters = [...scopes, deviceName, keyName, audience].reduce(
+function weightOf({ scopes, deviceName, keyName, audiences }: DeviceTokenClaims): number {
+  const characters = [...scopes, ...audiences, deviceName, keyName].reduce(
     (sum, text) => sum + text.length,
     0,
   )

@@ -47,8 +47,8 @@ export const claimPage = factory
 /** First step: who is it, and which device? */
 async function showClaim(c: PageContext, form: Form): Promise<Response> {
   const code = parseUserCode(form.get('user_code') ?? '')
-  const { username, password } = Object.fromEntries(form)
-  const fields = signInFields.safeParse({ username, password })
+  const typed = { username: form.get('username'), password: form.get('password') }
+  const fields = signInFields.safeParse(typed)
   if (!fields.success) return signInPage(c, code, 400, 'Fill in all three fields.')
   if (!(await mayTryPassword(c, fields.data.username))) return tooMany(c, code)
   const idleMs = ACCESS_TOKEN_SECONDS * SECOND_MS
@@ -126,7 +126,8 @@ async function decide(c: PageContext, visitor: Visitor, code: string, decision: 
 function answerIn(form: Form): Record<string, unknown> {
   const decision = form.get('decision')
   if (decision !== 'approve') return { decision }
-  const checked = [...form].flatMap(([name, value]) => (name.startsWith('scope.') ? [value] : []))
+  const boxes = form.entries().filter(([name]) => name.startsWith('scope.'))
+  const checked = boxes.map(([, value]) => value)
   const typed = (form.get('scopes') ?? '').split(/\s+/).filter((scope) => scope !== '')
   const key = { self_rotation: form.has('self_rotation') }
   return { decision, name: form.get('name') ?? '', scopes: [...checked, ...typed], key }

@@ -19,7 +19,11 @@ export const deviceAuthorization = factory
     if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
     const clientId = await readClientId(c, form.value)
     if (!clientId.ok) return clientId.reason
-    const fields = { ...Object.fromEntries(form.value), client_id: clientId.value }
+    const fields = {
+      client_id: clientId.value,
+      scope: form.value.get('scope'),
+      device_name: form.value.get('device_name'),
+    }
     const parsed = parameters.safeParse(fields)
     if (!parsed.success) {
       const field = parsed.error.issues[0]?.path[0]

@@ -1,5 +1,5 @@
 import type { PollRefusal } from '../domain/claim-poll.ts'
-import { narrowsScopes } from '../domain/scopes.ts'
+import { narrowsScopes, SCOPES_MAX } from '../domain/scopes.ts'
 import { auditContextOf, verifyContextOf } from '../http/auth/contexts.ts'
 import { readClientId, authenticateClient, tooMany } from '../http/auth/oauth-client.ts'
 import { authenticateVerifier } from '../http/auth/oauth-verifier.ts'
@@ -10,7 +10,7 @@ import { type Form, readForm } from '../http/form.ts'
 import { oauthError } from '../http/oauth-error.ts'
 import { redeemClaim } from '../services/claims/redeem-claim.ts'
 import { issueDeviceToken } from '../services/keys/issue-device-token.ts'
-import { revokeSecret } from '../services/keys/revoke-secret.ts'
+import { revokeCredential } from '../services/keys/revoke-credential.ts'
 import { introspect } from '../services/verify/introspect.ts'
 import { verifyKey } from '../services/verify/verify-key.ts'
 
@@ -56,15 +56,15 @@ export const oauth = factory
     const { device } = client.value.policy
     const presented = form.value.get('token')
     if (presented === undefined) return oauthError(c, 400, 'invalid_request', 'token is missing')
-    const request = { presented, cost: 0, isUse: false, fresh: true }
+    const request = { presented, cost: 0, fresh: true, caller: verifierOf(c) }
     const verified = await verifyKey(verifyContextOf(c, Date.now()), request)
+    if (!verified.valid && verified.kind === 'throttled') return tooMany(c, null)
     // RFC 7009 §2.2: what is not a live token of this client's is no error, and nothing changes.
     if (verified.valid && verified.policy.device.id === device.id) {
-      const { policy, credential } = verified
       const ctx = auditContextOf(c, { type: 'device', deviceId: device.id })
-      await revokeSecret(ctx, { policy, secretHash: credential.hash })
+      await revokeCredential(ctx, verified)
     }
-    return c.body(null, 200)
+    return c.json({})
   })
 
 /** RFC 6749 §4.4, with the audience of RFC 8707. */
@@ -73,17 +73,18 @@ async function grantClientCredentials(c: AppContext, form: Form): Promise<Respon
   if (!client.ok) return client.reason
   const { settings } = c.var
   const { policy, credential } = client.value
-  const scopes = form.get('scope')?.split(' ') ?? policy.key.scopes
-  if (!narrowsScopes(policy.key.scopes, scopes)) {
+  const scopes = [...new Set(form.get('scope')?.split(' ') ?? policy.key.scopes)]
+  if (scopes.length > SCOPES_MAX || !narrowsScopes(policy.key.scopes, scopes)) {
     return oauthError(c, 400, 'invalid_scope', 'the key does not cover all of the scope')
   }
-  const [defaultAudience] = settings.deviceTokenAudiences
-  const audience = form.get('resource') ?? defaultAudience
-  if (!settings.deviceTokenAudiences.includes(audience)) {
-    return oauthError(c, 400, 'invalid_target', "the resource is none of this deployment's")
+  const { deviceTokenAudiences: known } = settings
+  const resources = [...new Set(form.getAll('resource'))]
+  if (!resources.every((resource) => known.includes(resource))) {
+    return oauthError(c, 400, 'invalid_target', "a resource is none of this deployment's")
   }
+  const audiences = resources.length === 0 ? known.slice(0, 1) : resources
   const { snapshot, hash: secretHash } = credential
-  const request = { snapshot, policy, secretHash, scopes, audience }
+  const request = { snapshot, policy, secretHash, scopes, audiences }
   const issued = await issueDeviceToken(verifyContextOf(c), request)
   return c.json(
     {

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { loadSettings } from '../../src/settings.ts'
 import { KeyVerifier } from '../../src/index.ts'
 import { createExecutionContext } from 'cloudflare:test'
-import { call, ORIGIN } from '../support/client.ts'
+import { call, ORIGIN, pick } from '../support/client.ts'
 import { makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
@@ -65,6 +65,22 @@ describe.each(KEY_KINDS)('RFC 6749 §3.3: the scope of a token of %s', (_, limit
     expectOAuthError(answer, 400, 'invalid_scope')
   })
 
+  it('names each scope once, however often it is asked for', async () => {
+    const scope = Array.from({ length: 500 }, () => 'telemetry:a').join(' ')
+    const answer = await postForm(TOKEN, { ...GRANT, scope }, basic(device.id, device.secret))
+    expect(answer).toMatchObject({ status: 200, body: { scope: 'telemetry:a' } })
+  })
+
+  it('holds at most as many scopes as a key: 64', async () => {
+    const scopes = Array.from({ length: 65 }, (_, index) => `telemetry:${index}`)
+    const ask = async (count: number) => {
+      const scope = scopes.slice(0, count).join(' ')
+      return await postForm(TOKEN, { ...GRANT, scope }, basic(device.id, device.secret))
+    }
+    expect((await ask(64)).status).toBe(200)
+    expectOAuthError(await ask(65), 400, 'invalid_scope')
+  })
+
   it('a narrowed token opens what it was narrowed to, and no more', async () => {
     const isolate = makeIsolate(Date.now())
     const token = await fetchToken(device, { scope: 'telemetry:a:*' })
@@ -95,6 +111,22 @@ describe.each(KEY_KINDS)('RFC 8707 §2: the resource that a token of %s is for',
     }
     // Nothing is configured: the deployment itself.
     expect(claimsOf(await fetchToken(device, { resource: ORIGIN }))['aud']).toBe(ORIGIN)
+  })
+
+  it('is several, each once, if several are asked for', async () => {
+    const header = basic(device.id, device.secret)
+    const pairs = [FIRST, SECOND, FIRST].map((resource) => ['resource', resource] as const)
+    const form = [...Object.entries(GRANT), ...pairs] as const
+    const answer = await postForm(TOKEN, form, header, audienced)
+    const token = pick(answer.body, 'access_token')
+    expect(claimsOf(token)['aud']).toEqual([FIRST, SECOND])
+    const isolate = makeIsolate(Date.now(), loadSettings(audienced))
+    for (const audience of [FIRST, SECOND]) {
+      expect(await isolate.codeOf(token, { audience })).toBe('valid')
+    }
+    expect(await isolate.codeOf(token, { audience: ORIGIN })).toBe('not_found')
+    const mixed = [...form, ['resource', 'https://other.example'] as const]
+    expectOAuthError(await postForm(TOKEN, mixed, header, audienced), 400, 'invalid_target')
   })
 
   it.each([

@@ -133,7 +133,7 @@ function header(): Readonly<Record<string, string>> {
 describe.each(KEY_KINDS)('RFC 6749 §3.2: parameters of a client with %s', (_, limits) => {
   beforeAll(async () => await setUp(limits))
 
-  it.each(['grant_type', 'scope', 'resource', 'client_id', 'unknown'])(
+  it.each(['grant_type', 'scope', 'client_id', 'unknown'])(
     'must not be repeated: %s',
     async (name) => {
       const pairs = [...Object.entries(GRANT), [name, 'x'], [name, 'x']] as const

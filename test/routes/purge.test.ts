@@ -11,11 +11,13 @@ import { contextAt, makeIsolate } from '../support/isolates.ts'
 import {
   chargeOf,
   fail,
+  KEY_KINDS,
   makeLimitedDevice,
   setClock,
   stateOf,
   watchStates,
 } from '../support/limits.ts'
+import { fetchToken } from '../support/oauth.ts'
 import { contentsOf, NOTHING } from '../support/objects.ts'
 import { countRows, execute, rowsOf } from '../support/rows.ts'
 import { flush } from '../support/usage.ts'
@@ -171,5 +173,34 @@ describe('a run of the scheduled handler', () => {
     expect(await purge(next + DUE_MS + 1)).toBe(1)
     for (const id of ids) expect(await contentsOf({ id })).toEqual(NOTHING)
     expect(await countRows('purges', '1 = 1')).toBe(0)
+  })
+})
+
+describe('the emptied object of a deleted device', () => {
+  it.each(KEY_KINDS)('that had %s stays empty, whoever presents what', async (_, limits) => {
+    const user = await makeUser()
+    const device = await makeLimitedDevice(user, limits)
+    const token = await fetchToken(device)
+    const isolate = makeIsolate(Date.now())
+    for (const presented of [device.secret, token]) {
+      expect(await isolate.codeOf(presented)).toBe('valid')
+    }
+    await flush(isolate)
+    await call('DELETE', `/v1/devices/${device.id}`, { token: user.token })
+    const at = await deletedAt(device.id)
+    // Isolates that know it from before, or not at all; within the token's life, and a year later.
+    for (const late of [DUE_MS + 1, 365 * 86_400_000]) {
+      await purge(at + late)
+      for (const asking of [isolate, makeIsolate(0)]) {
+        asking.now = at + late
+        for (const presented of [device.secret, token]) {
+          for (const request of [{}, { scopes: ['a'] }, { cost: 0 }, { fresh: true }]) {
+            expect(await asking.codeOf(presented, request)).toMatch(/^(revoked|expired)$/)
+          }
+        }
+        await flush(asking)
+      }
+      expect(await contentsOf(device)).toEqual(NOTHING)
+    }
   })
 })

@@ -40,6 +40,7 @@ describe('a bounded, weighted map', () => {
 })
 
 const claims = (scopes: readonly string[]): DeviceTokenClaims => ({
+  tokenId: 'token',
   deviceId: 'dev_1',
   deviceName: 'sensor',
   keyId: 'key_1',
@@ -48,7 +49,7 @@ const claims = (scopes: readonly string[]): DeviceTokenClaims => ({
   ownerRole: 'user',
   secretHash: 'hash',
   scopes,
-  audience: 'https://latchkey.example',
+  audiences: ['https://latchkey.example'],
   feedPosition: 0,
   isMetered: false,
   issuedAt: 0,

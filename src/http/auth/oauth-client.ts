@@ -37,7 +37,8 @@ export async function authenticateClient(
 
   const { id, secret } = presented.value
   const cost = asked.asVerifier === true ? 1 : 0
-  const verified = await verifyPresented(c, secret, { ...asked, cost, fresh: true })
+  const request = { isUse: true, ...asked, cost, fresh: true }
+  const verified = await verifyPresented(c, secret, request)
   if (!verified.valid) return err(refusalOf(c, verified, presented.value))
   const { policy, credential } = verified
   const isItsOwn = credential.kind === 'secret' && policy.device.id === id

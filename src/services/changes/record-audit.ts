@@ -19,6 +19,7 @@ type AuditAction =
   | 'key.revoked'
   | 'key.rotated'
   | 'key.secret_ended'
+  | 'key.token_ended'
   | 'key.retired_secret_used'
   | 'claim.approved'
   | 'claim.denied'

@@ -20,10 +20,10 @@ export async function issueDeviceToken(
     readonly policy: KeyPolicySnapshot
     readonly secretHash: string
     readonly scopes: readonly string[]
-    readonly audience: string
+    readonly audiences: readonly string[]
   },
 ): Promise<IssuedToken> {
-  const { snapshot, policy, secretHash, scopes, audience } = input
+  const { snapshot, policy, secretHash, scopes, audiences } = input
   const { key, device, owner } = policy
   const issuedAt = Math.floor(now / SECOND_MS)
   const ends = [snapshot.secret.expiresAt, key.expiresAt].filter((end) => end !== null)
@@ -32,9 +32,10 @@ export async function issueDeviceToken(
     ...ends.map((end) => Math.floor(end / SECOND_MS)),
   )
   const claims: DeviceTokenClaims = {
+    tokenId: crypto.randomUUID(),
     secretHash,
     scopes,
-    audience,
+    audiences,
     deviceId: device.id,
     deviceName: device.name,
     keyId: key.id,
@@ -46,7 +47,7 @@ export async function issueDeviceToken(
     issuedAt,
     expiresAt,
   }
-  const payload = { iss: settings.publicUrl, jti: crypto.randomUUID(), ...encodeClaims(claims) }
+  const payload = { iss: settings.publicUrl, ...encodeClaims(claims) }
   const token = await signToken(payload, settings.signingKeys, 'at+jwt')
   return { token, expiresIn: expiresAt - issuedAt, scopes }
 }

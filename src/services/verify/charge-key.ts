@@ -32,6 +32,8 @@ export async function chargeKey(
     readonly policy: KeyPolicySnapshot
     readonly secretHash: string
     readonly cost: number
+    /** Whether the object counts it in the usage, if the deployment wants that. */
+    readonly counts: boolean
   },
 ): Promise<Charged> {
   const { policy, secretHash, cost } = input
@@ -39,7 +41,7 @@ export async function chargeKey(
   const meter = `${key.id} ${JSON.stringify(key.limits)}`
   const known = isolate.refusedMeters.find(meter, cost, now)
   if (known !== undefined) return { kind: 'refused-here', decision: known }
-  const counts = settings.usage !== 'off'
+  const counts = input.counts && settings.usage !== 'off'
   const id = newChargeId()
   const request = { id, keyId: key.id, secretHash, policy: key.limits, cost, counts }
   try {

@@ -52,7 +52,7 @@ export async function evaluateToken(
   if (!isTokenShaped(presented)) return undefined
   const claims = await genuineClaims(ctx, presented)
   if (claims === undefined) return undefined
-  if (audience !== undefined && audience !== claims.audience) return undefined
+  if (audience !== undefined && !claims.audiences.includes(audience)) return undefined
   const end = await endOf(ctx, claims, fresh)
   if (end !== null) return { claims, policy: snapshotOf(claims).policy, denial: end }
   const snapshot = claims.isMetered ? await findNarrowed(ctx, claims, fresh) : snapshotOf(claims)

@@ -1,3 +1,4 @@
+import { encodeAudiences } from '../../domain/device-token.ts'
 import { SECOND_MS } from '../../domain/time.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import type { VerifyContext } from '../context.ts'
@@ -13,7 +14,7 @@ type Introspection =
       readonly client_id: string
       readonly sub: string
       readonly iss: string
-      readonly aud?: string
+      readonly aud?: string | readonly string[]
       /** Seconds. */
       readonly iat?: number
       readonly exp?: number
@@ -28,7 +29,7 @@ export async function introspect(
   ctx: VerifyContext,
   request: Pick<VerifyRequest, 'presented' | 'ownerId' | 'caller'>,
 ): Promise<Result<Introspection, 'throttled'>> {
-  const verified = await verifyKey(ctx, { ...request, cost: 0, isUse: false })
+  const verified = await verifyKey(ctx, { ...request, cost: 0 })
   if (!verified.valid) {
     return verified.kind === 'throttled' ? err('throttled') : ok({ active: false })
   }
@@ -42,8 +43,8 @@ export async function introspect(
     iss: ctx.settings.publicUrl,
   } as const
   if (credential.kind === 'token') {
-    const { audience, issuedAt, expiresAt } = credential.claims
-    return ok({ ...common, aud: audience, iat: issuedAt, exp: expiresAt })
+    const { audiences, issuedAt, expiresAt } = credential.claims
+    return ok({ ...common, aud: encodeAudiences(audiences), iat: issuedAt, exp: expiresAt })
   }
   const ends = [credential.snapshot.secret.expiresAt, policy.key.expiresAt].filter(
     (end) => end !== null,

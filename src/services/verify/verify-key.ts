@@ -25,7 +25,7 @@ export type VerifyRequest = {
   readonly asVerifier?: boolean
   /** What a limited key is charged; 0 asks without spending. 1 unless said. */
   readonly cost?: number
-  /** False: somebody asks about the credential without its holder using it. */
+  /** Whether it counts as a use by its holder. Unless said, a question (cost 0) does not. */
   readonly isUse?: boolean
   /** Skip the cache: the answer is D1's, or there is none. */
   readonly fresh?: boolean
@@ -120,14 +120,14 @@ async function verifySecret(ctx: VerifyContext, request: VerifyRequest): Promise
   if (!evaluated.ok) {
     const denial = evaluated.reason
     if (policy !== null) {
-      countVerify(ctx, policy, hash, denial)
-      noteRetiredUse(ctx, { hash, snapshot, policy, caller })
+      if (isUse(request)) countVerify(ctx, policy, hash, denial)
+      if (request.isUse !== false) noteRetiredUse(ctx, { hash, snapshot, policy, caller })
     }
     return denied(denial, ownerId, policy)
   }
   const credential = { kind: 'secret', hash, snapshot } as const
   const verified = await chargeLimits(ctx, request, evaluated.value, credential)
-  if (verified.valid && request.isUse !== false) {
+  if (verified.valid && isUse(request)) {
     const country = caller?.country ?? null
     noteFirstUse(ctx, { hash, snapshot, policy: verified.policy, country })
   }
@@ -142,7 +142,12 @@ async function verifyToken(
   const { ownerId, secretHash } = claims
   if (request.ownerId !== undefined && request.ownerId !== ownerId) return MADE_UP
   if (denial !== null) {
-    if (policy !== null) countVerify(ctx, policy, secretHash, denial)
+    // Of an ended token only the token itself says whose it is, and the device may be gone: its
+    // emptied object must not come back to life.
+    const hasEnded = denial === 'expired' || denial === 'revoked'
+    if (policy !== null && !hasEnded && isUse(request)) {
+      countVerify(ctx, policy, secretHash, denial)
+    }
     return denied(denial, ownerId, policy)
   }
   return await chargeLimits(ctx, request, policy, { kind: 'token', hash: secretHash, claims })
@@ -151,27 +156,33 @@ async function verifyToken(
 /** The decision on a good credential whose limits are still to be asked, if it has any. */
 async function chargeLimits(
   ctx: VerifyContext,
-  { cost = 1 }: VerifyRequest,
+  request: VerifyRequest,
   policy: KeyPolicySnapshot,
   credential: Credential,
 ): Promise<Verification> {
   const { hash } = credential
+  const { cost = 1 } = request
+  const counts = isUse(request)
   const ownerId = policy.owner.id
   const good = { valid: true, ownerId, policy, credential, meter: null, isMetered: true } as const
   if (!isLimited(policy.key.limits)) {
-    countVerify(ctx, policy, hash, 'allowed')
+    if (counts) countVerify(ctx, policy, hash, 'allowed')
     return good
   }
-  const charged = await chargeKey(ctx, { policy, secretHash: hash, cost })
+  const charged = await chargeKey(ctx, { policy, secretHash: hash, cost, counts })
   if (charged.kind === 'unmetered') {
-    countVerify(ctx, policy, hash, 'allowed')
+    if (counts) countVerify(ctx, policy, hash, 'allowed')
     return { ...good, isMetered: false }
   }
   const { decision: meter } = charged
   if (meter.refusedBy === null) return { ...good, meter }
   // The object itself counted what it was asked.
-  if (charged.kind === 'refused-here') countVerify(ctx, policy, hash, meter.refusedBy)
+  if (charged.kind === 'refused-here' && counts) countVerify(ctx, policy, hash, meter.refusedBy)
   return { ...denied(meter.refusedBy, ownerId, policy), meter }
+}
+
+function isUse({ cost = 1, isUse = cost > 0 }: VerifyRequest): boolean {
+  return isUse
 }
 
 function denied(denial: Denial, ownerId: string, policy: KeyPolicySnapshot | null): Denied {
