@@ -32,6 +32,14 @@ export type Settings = {
   readonly deviceTokenAudiences: readonly [string, ...string[]]
   /** How old the revocation feed may be: the bound on every end of a token. */
   readonly revocationPollSeconds: number
+  /** How many devices a user may have who is no admin, unless their own `max_devices` says. */
+  readonly userMaxDevices: number
+  /** How many keys of a device may be neither revoked nor expired. */
+  readonly deviceMaxKeys: number
+  /** How long audit events are kept. */
+  readonly auditRetentionDays: number
+  /** How long audit events keep the caller's address. */
+  readonly auditIpDays: number
   readonly meterTimeoutMs: number
   /** What happens to limited keys while their object does not answer: refused, or let through. */
   readonly limiterFailure: 'closed' | 'open'
@@ -86,6 +94,10 @@ function parseSettings(env: Env): Settings {
     deviceTokenSeconds: data.DEVICE_TOKEN_SECONDS,
     deviceTokenAudiences: firstOr(data.DEVICE_TOKEN_AUDIENCES, data.PUBLIC_URL),
     revocationPollSeconds: data.REVOCATION_POLL_SECONDS,
+    userMaxDevices: data.USER_MAX_DEVICES,
+    deviceMaxKeys: data.DEVICE_MAX_KEYS,
+    auditRetentionDays: data.AUDIT_RETENTION_DAYS,
+    auditIpDays: data.AUDIT_IP_DAYS,
     meterTimeoutMs: data.METER_TIMEOUT_MS,
     limiterFailure: data.LIMITER_FAILURE,
     usage: data.USAGE,

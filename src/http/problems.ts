@@ -1,3 +1,4 @@
+/* oxlint-disable max-lines -- one table, which is read as one */
 import type { Denial } from '../domain/evaluate-key.ts'
 
 /**
@@ -112,6 +113,13 @@ export const PROBLEMS = {
     status: 409,
     title: 'You have a device of that name',
     meaning: 'Device names are unique for each owner.',
+  },
+  cap_reached: {
+    status: 409,
+    title: 'There are as many as there may be',
+    meaning:
+      '`cap` names the setting and how many it allows. Delete what is not needed, or ask an ' +
+      'administrator for more.',
   },
   key_revoked: {
     status: 409,

@@ -31,6 +31,12 @@ const NO_CLAIM =
   'No device waits under this code. Codes end after ten minutes and are answered once: ' +
   'look at the device for a new one.'
 
+/** What an approval may be refused for without being spent, in a visitor's words. */
+const FAULTS: ReadonlyMap<string, string> = new Map([
+  ['scopes_widened', 'scopes: more than the device asks for'],
+  ['cap_reached', 'You have as many devices as you may have. Delete one, then try again.'],
+])
+
 /** Where people answer a device that shows a code (RFC 8628 §3.3). No cookie, no script. */
 export const claimPage = factory
   .createApp()
@@ -99,10 +105,8 @@ async function takeAnswer(c: PageContext, form: Form, accessToken: string): Prom
       ? answer.data
       : { ...answer.data, key: { selfRotation: answer.data.key.self_rotation } }
   const decided = await decide(c, visitor, code, decision)
-  if (!decided.ok && decided.reason === 'scopes_widened') {
-    const fault = 'scopes: more than the device asks for'
-    return decisionPage(c, claim.value, code, visitor, fault)
-  }
+  const fault = decided.ok ? undefined : FAULTS.get(decided.reason)
+  if (fault !== undefined) return decisionPage(c, claim.value, code, visitor, fault)
   await leave(c, visitor)
   if (!decided.ok) return signInPage(c, code, 404, NO_CLAIM)
   return decided.value.decision === 'approve'

@@ -1,5 +1,6 @@
 import { parseUserCode, showUserCode } from '../domain/user-code.ts'
 import { rfc3339 } from '../domain/time.ts'
+import { capReached } from '../http/auth/cap-reached.ts'
 import { userContextOf, verifyContextOf } from '../http/auth/contexts.ts'
 import { idempotent } from '../http/auth/idempotent.ts'
 import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
@@ -53,6 +54,10 @@ export const claims = factory
       case 'answer_not_kept':
       case 'idempotency_key_reused':
         return problem(c, decided.reason)
+      case 'cap_reached': {
+        const isNewDevice = decision.decision === 'deny' || decision.deviceId === undefined
+        return capReached(c, isNewDevice ? 'devices' : 'keys')
+      }
       case 'device_not_found':
         return problem(c, 'not_found', { detail: 'You have no device of that device_id.' })
       case 'scopes_widened': {

@@ -1,4 +1,5 @@
 import { SECOND_MS } from '../domain/time.ts'
+import { capReached } from '../http/auth/cap-reached.ts'
 import { userContextOf, verifyContextOf, visitorContextOf } from '../http/auth/contexts.ts'
 import { idempotent } from '../http/auth/idempotent.ts'
 import { mayTryPassword } from '../http/auth/password-attempt.ts'
@@ -71,6 +72,7 @@ export const classic = factory
       const input = { userId: c.var.user.id, name, metadata: {}, key: {} }
       const created = await createDevice(userContextOf(c), input)
       if (!created.ok) {
+        if (created.reason === 'cap_reached') return capReached(c, 'devices')
         if (created.reason !== 'device_name_taken') return problem(c, created.reason)
         return c.json({ message: `A device with name '${name}' already exists.` }, 400)
       }

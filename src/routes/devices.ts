@@ -1,4 +1,5 @@
 import { rfc3339 } from '../domain/time.ts'
+import { capReached } from '../http/auth/cap-reached.ts'
 import { userContextOf, verifyContextOf } from '../http/auth/contexts.ts'
 import { idempotent } from '../http/auth/idempotent.ts'
 import { requireUser } from '../http/auth/require-user.ts'
@@ -24,6 +25,7 @@ export const devices = factory
     const { key: policy, ...fields } = c.req.valid('json')
     const input = { ...fields, userId: user.id, key: keyInputOf(policy, now) }
     const created = await createDevice(userContextOf(c), input)
+    if (!created.ok && created.reason === 'cap_reached') return capReached(c, 'devices')
     if (!created.ok) return problem(c, created.reason)
     const { device } = created.value
     c.var.log.deviceId = device.id

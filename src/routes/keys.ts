@@ -1,3 +1,4 @@
+import { capReached } from '../http/auth/cap-reached.ts'
 import { userContextOf, verifyContextOf } from '../http/auth/contexts.ts'
 import { idempotent } from '../http/auth/idempotent.ts'
 import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
@@ -37,6 +38,7 @@ export const keys = factory
     c.var.log.deviceId = device.deviceId
     const input = { ...device, ...keyInputOf(c.req.valid('json'), now) }
     const created = await createKey(userContextOf(c), input)
+    if (!created.ok && created.reason === 'cap_reached') return capReached(c, 'keys')
     if (!created.ok) return problem(c, created.reason)
     const { key } = created.value
     c.var.log.keyId = key.id
@@ -56,7 +58,8 @@ export const keys = factory
     const { enabled, ...policy } = c.req.valid('json')
     const input = { path: pathOf(c, c.req.param()), ...keyInputOf(policy, now), enabled }
     const updated = await updateKey(userContextOf(c), input)
-    return updated.ok ? c.json(toWireKey(updated.value, now)) : problem(c, updated.reason)
+    if (updated.ok) return c.json(toWireKey(updated.value, now))
+    return updated.reason === 'cap_reached' ? capReached(c, 'keys') : problem(c, updated.reason)
   })
   .delete('/v1/devices/:id/keys/:key_id', requireUser(), async (c) => {
     const revoked = await revokeKey(userContextOf(c), pathOf(c, c.req.param()))

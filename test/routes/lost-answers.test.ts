@@ -97,10 +97,18 @@ async function run(route: NamedRoute, fault: Fault, index: number): Promise<Run>
   const answers = [first]
   endOutage()
   if (first.status >= 500) answers.push(await call(route.method, path, { ...options, env }))
-  // What comes after the answer.
-  await scheduler.wait(20)
-  const changes = changesBetween(before, await readTables())
+  const changes = changesBetween(before, await readSettledTables())
   return { answers, changes, calls: faulty.calls() }
+}
+
+/** The tables once what comes after the answer has been written, too. */
+async function readSettledTables(): ReturnType<typeof readTables> {
+  for (let known = await readTables(); ;) {
+    await scheduler.wait(20)
+    const read = await readTables()
+    if (changesBetween(known, read).length === 0) return read
+    known = read
+  }
 }
 
 /** How a change that was made already is refused: what it changed is gone, taken or not as it was. */

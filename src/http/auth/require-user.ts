@@ -1,6 +1,8 @@
 import { createMiddleware } from 'hono/factory'
 import { verifyAccessToken, type SignedInUser } from '../../services/sessions/access-token.ts'
+import { chargeLimiter } from '../../services/charge-limiter.ts'
 import type { AppEnv } from '../env.ts'
+import { problem } from '../problem.ts'
 import { verifyContextOf } from './contexts.ts'
 import { readAuthorization } from './credential.ts'
 import { denied, refusedCredential } from './refuse.ts'
@@ -12,7 +14,10 @@ export type RequireUserOptions = {
   readonly schemes?: readonly string[]
 }
 
-/** Lets in who presents an access token of a live session; the route reads `c.var.user`. */
+/**
+ * Lets in who presents an access token of a live session; the route reads `c.var.user`. A request
+ * that may change something is one of the user's 600 a minute and location, whatever it makes.
+ */
 export function requireUser(options: RequireUserOptions = {}) {
   const schemes = (options.schemes ?? ['Bearer']).map((scheme) => scheme.toLowerCase())
   return createMiddleware<UserEnv>(async function requireUser(c, next) {
@@ -25,6 +30,10 @@ export function requireUser(options: RequireUserOptions = {}) {
     if (!verified.ok) return denied(c, verified.reason)
     c.set('user', verified.value)
     c.var.log.userId = verified.value.id
+    const isChange = c.req.method !== 'GET' && c.req.method !== 'HEAD'
+    if (isChange && !(await chargeLimiter(c.env.CHANGE_LIMITER, verified.value.id))) {
+      return problem(c, 'rate_limited')
+    }
     return await next()
   })
 }

@@ -8,6 +8,7 @@ import { openChange } from '../changes/open-change.ts'
 import type { AuditContext } from '../context.ts'
 import { ownDevice } from '../devices/find-devices.ts'
 import { type KeyInput, limitColumns, limitFields } from '../keys/key-row.ts'
+import { hasRoomForClaim } from './claim-room.ts'
 import { decidedAgain, decidedBefore, type DecidedClaim, handedOutOf } from './decided-again.ts'
 import { type Claim, findClaim, isWaiting } from './find-claim.ts'
 
@@ -24,7 +25,7 @@ export type ClaimDecision =
       readonly deviceId?: string | undefined
     }
 
-type Refusal = 'not_found' | 'device_not_found' | 'scopes_widened' | Reused
+type Refusal = 'not_found' | 'device_not_found' | 'scopes_widened' | 'cap_reached' | Reused
 
 /**
  * Approves or denies what a device asked for; the first decision stands. It makes no key: that is
@@ -83,10 +84,9 @@ async function approve(
   const granted = { grantedName: name, grantedScopes: scopes, deviceId }
   const approved = { ...claim, decision: 'approve', ...granted, isReplay: false } as const
   const waiting = isWaiting(claim, ctx.now)
-  const hasTarget =
-    deviceId === null
-      ? undefined
-      : sql`exists (select 1 from ${devices} where ${ownDevice({ userId, deviceId })})`
+  const target = deviceId === null ? undefined : ownDevice({ userId, deviceId })
+  const isThere = sql`exists (select 1 from ${deviceClaims} where ${waiting})`
+  const hasTarget = target && sql`exists (select 1 from ${devices} where ${target})`
   const change = openChange(
     ctx,
     {
@@ -95,30 +95,29 @@ async function approve(
       ...(deviceId === null ? {} : { deviceId }),
       after: { ...auditFieldsOf(claim), name, scopes, key: policyOf(key) },
     },
-    and(sql`exists (select 1 from ${deviceClaims} where ${waiting})`, hasTarget),
+    and(isThere, hasTarget, hasRoomForClaim(ctx, userId, deviceId)),
     await rememberOnce(ctx, handedOutOf(approved)),
   )
-  const fields = {
-    decidedAt: ctx.now,
-    approvedBy: userId,
-    approvedScopes: JSON.stringify(scopes),
-    approvedName: name,
-    targetDeviceId: deviceId,
-    ...keyColumns(key),
-  }
+  const given = { approvedBy: userId, approvedName: name, targetDeviceId: deviceId }
+  const fields = { decidedAt: ctx.now, ...given, ...keyColumns(scopes, key) }
   const outcome = await unlessDone(
     ctx,
     async () =>
       await commit(change, {
-        // Which of the two is missing if it does not happen: for the answer only.
-        waits: change.db.select({ id: deviceClaims.id }).from(deviceClaims).where(waiting),
+        // What is missing if it does not happen: for the answer only.
+        waits: change.db
+          .select({ hasTarget: sql<number>`${hasTarget ?? true}` })
+          .from(deviceClaims)
+          .where(waiting),
         decided: change.update(deviceClaims, fields, waiting),
       }),
   )
   if ('repeated' in outcome) return decidedAgain(outcome.repeated)
   const { happened, waits } = outcome.made
-  if (!happened) return err(waits.length === 0 ? 'not_found' : 'device_not_found')
-  return ok(approved)
+  if (happened) return ok(approved)
+  const [claimed] = waits
+  if (claimed === undefined) return err('not_found')
+  return err(claimed.hasTarget ? 'cap_reached' : 'device_not_found')
 }
 
 /** The policy of a claim's key in the words of the audit. */
@@ -128,8 +127,9 @@ function policyOf(key: Omit<KeyInput, 'scopes'>) {
 }
 
 /** The columns of a claim that hold the policy of its key. */
-function keyColumns(key: Omit<KeyInput, 'scopes'>) {
+function keyColumns(scopes: readonly string[], key: Omit<KeyInput, 'scopes'>) {
   return {
+    approvedScopes: JSON.stringify(scopes),
     keyName: key.name ?? null,
     keyExpiresAt: key.expiresAt ?? null,
     ...limitColumns(key),

@@ -20,6 +20,7 @@ import { insertDevice, madeAt } from '../devices/create-device.ts'
 import { ownDevice } from '../devices/find-devices.ts'
 import { auditFieldsOf, insertKey, prepareKey } from '../keys/create-key.ts'
 import { type KeyInput, limitsOf, parseScopes } from '../keys/key-row.ts'
+import { hasRoomForClaim } from './claim-room.ts'
 import {
   type ApprovedClaim,
   type ClaimRow,
@@ -94,7 +95,7 @@ async function spend(
   ctx: PollContext,
   claim: ApprovedClaim,
   isNameTaken: boolean,
-): Promise<Result<RedeemedClaim, 'invalid_grant' | 'slow_down'>> {
+): Promise<Result<RedeemedClaim, 'invalid_grant' | 'slow_down' | 'access_denied'>> {
   const { now } = ctx
   const { approvedBy: userId, targetDeviceId } = claim
   const deviceId = targetDeviceId ?? newId('dev')
@@ -113,7 +114,7 @@ async function spend(
       keyId: key.id,
       after: { ...after, claim_id: claim.id },
     },
-    isSpendable(claim, now),
+    and(isSpendable(claim, now), hasRoomForClaim(ctx, userId, targetDeviceId)),
   )
   const { happened } = await commit(change, {
     spent: change.update(
@@ -137,16 +138,26 @@ async function spend(
   return ok({ secret: secret.secret, deviceId, keyId: key.id, scopes: key.scopes })
 }
 
-/** A poll at the same time may have been first: the next one learns whether its answer was lost. */
+/**
+ * A poll at the same time may have been first: the next one learns whether its answer was lost. Or
+ * the approver's caps were reached since the approval, which is then worth nothing.
+ */
 async function refusalOf(
-  { database }: PollContext,
-  { id }: ApprovedClaim,
-): Promise<'invalid_grant' | 'slow_down'> {
-  const [claim] = await openDatabase(database)
-    .select({ redeemedAt: deviceClaims.redeemedAt })
+  ctx: PollContext,
+  approved: ApprovedClaim,
+): Promise<'invalid_grant' | 'slow_down' | 'access_denied'> {
+  const { approvedBy, targetDeviceId } = approved
+  const hasRoom = hasRoomForClaim(ctx, approvedBy, targetDeviceId)
+  const [claim] = await openDatabase(ctx.database)
+    .select({
+      redeemedAt: deviceClaims.redeemedAt,
+      lacksRoom: sql<number>`${isSpendable(approved, ctx.now)} and not (${hasRoom})`,
+    })
     .from(deviceClaims)
-    .where(eq(deviceClaims.id, id))
-  return claim === undefined || claim.redeemedAt === null ? 'invalid_grant' : 'slow_down'
+    .where(eq(deviceClaims.id, approved.id))
+  if (claim === undefined) return 'invalid_grant'
+  if (claim.redeemedAt !== null) return 'slow_down'
+  return claim.lacksRoom ? 'access_denied' : 'invalid_grant'
 }
 
 function isSpendable({ id, approvedBy, targetDeviceId }: ApprovedClaim, now: number) {

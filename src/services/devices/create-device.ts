@@ -9,6 +9,7 @@ import type { AuditContext, VerifyContext } from '../context.ts'
 import { auditFieldsOf, insertKey, prepareKey } from '../keys/create-key.ts'
 import { type IssuedKey, issuedAgain } from '../keys/issued-key.ts'
 import type { KeyInput } from '../keys/key-row.ts'
+import { hasRoomForDevice } from './device-cap.ts'
 import { type Device, findDevice } from './find-devices.ts'
 
 type DeviceInput = {
@@ -24,7 +25,7 @@ type IssuedDevice = IssuedKey & { readonly device: Device }
 export async function createDevice(
   ctx: AuditContext,
   input: DeviceInput,
-): Promise<Result<IssuedDevice, 'device_name_taken' | 'not_found' | Reused>> {
+): Promise<Result<IssuedDevice, 'device_name_taken' | 'cap_reached' | 'not_found' | Reused>> {
   const { userId, name, metadata } = input
   const device = { id: newId('dev'), name, metadata, ...madeAt(ctx.now) }
   const made = await prepareKey(ctx, device.id, input.key)
@@ -38,13 +39,14 @@ export async function createDevice(
       keyId: key.id,
       after: { name, metadata, key: auditFieldsOf(key) },
     },
-    undefined,
+    hasRoomForDevice(ctx, userId),
     await rememberOnce(ctx, { deviceId: device.id, keyId: key.id, secret: secret.secret }),
   )
   const statements = { device: insertDevice(change, userId, device), ...insertKey(change, made) }
   try {
     const outcome = await unlessDone(ctx, async () => await commit(change, statements))
     if ('repeated' in outcome) return await deviceAgain(ctx, userId, outcome.repeated)
+    if (!outcome.made.happened) return err('cap_reached')
     return ok({ device, key, secret: secret.secret, isUsed: false, isReplay: false })
   } catch (thrown) {
     if (violatedUniqueColumn(thrown) === 'devices.user_id') return err('device_name_taken')

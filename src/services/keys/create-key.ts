@@ -1,4 +1,4 @@
-import { and, eq, type SQL, sql } from 'drizzle-orm'
+import { and, eq, sql } from 'drizzle-orm'
 import { newId } from '../../crypto/ids.ts'
 import { makeSecret, type NewSecret } from '../../crypto/secrets.ts'
 import { apiKeys, devices, keySecrets } from '../../db/schema.ts'
@@ -9,6 +9,7 @@ import { type Change, openChange } from '../changes/open-change.ts'
 import type { AuditContext, VerifyContext } from '../context.ts'
 import type { Key, LiveSecret } from './find-keys.ts'
 import { type IssuedKey, issuedAgain, issuedNow } from './issued-key.ts'
+import { hasRoomForKey } from './key-cap.ts'
 import { type KeyInput, limitColumns, limitFields } from './key-row.ts'
 
 /** A key that is about to be made, with its first secret. */
@@ -71,24 +72,26 @@ export function secretRow(keyId: string, { hash, hint, checkId }: NewSecret, now
 export async function createKey(
   ctx: AuditContext,
   { userId, deviceId, ...input }: KeyInput & { readonly userId: string; readonly deviceId: string },
-): Promise<Result<IssuedKey, 'not_found' | Reused>> {
+): Promise<Result<IssuedKey, 'not_found' | 'cap_reached' | Reused>> {
   const made = await prepareKey(ctx, deviceId, input)
   const { key, secret } = made
+  const own = and(eq(devices.id, deviceId), eq(devices.userId, userId))
   const entry = { action: 'key.created', userId, deviceId, keyId: key.id } as const
   const change = openChange(
     ctx,
     { ...entry, after: auditFieldsOf(key) },
-    isThere(userId, deviceId),
+    and(sql`exists (select 1 from ${devices} where ${own})`, hasRoomForKey(ctx, deviceId)),
     await rememberOnce(ctx, { deviceId, keyId: key.id, secret: secret.secret }),
   )
-  const outcome = await unlessDone(ctx, async () => await commit(change, insertKey(change, made)))
+  const statements = {
+    ...insertKey(change, made),
+    // Which of the two is missing if it does not happen: for the answer only.
+    found: change.db.select({ id: devices.id }).from(devices).where(own),
+  }
+  const outcome = await unlessDone(ctx, async () => await commit(change, statements))
   if ('repeated' in outcome) return await issuedAgain(ctx, userId, outcome.repeated)
-  return outcome.made.happened ? issuedNow(key, secret) : err('not_found')
-}
-
-function isThere(userId: string, deviceId: string): SQL {
-  return sql`exists (select 1 from ${devices}
-    where ${and(eq(devices.id, deviceId), eq(devices.userId, userId))})`
+  if (outcome.made.happened) return issuedNow(key, secret)
+  return err(outcome.made.found.length === 0 ? 'not_found' : 'cap_reached')
 }
 
 /** A key's policy in the words of the audit; times stay numbers there. */

@@ -1,4 +1,4 @@
-import { and, eq, isNull, or, type SQL, sql } from 'drizzle-orm'
+import { and, eq, isNull, not, or, type SQL, sql } from 'drizzle-orm'
 import type { AnySQLiteColumn } from 'drizzle-orm/sqlite-core'
 import { differsFrom, disabledAtFor, enabledIn, jsonBoolean } from '../../db/columns.ts'
 import { apiKeys } from '../../db/schema.ts'
@@ -7,11 +7,12 @@ import { commitThenEvict } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
 import type { AuditContext } from '../context.ts'
 import { findKey, type Key, keyOf, type KeyPath, ownKey, selectKey } from './find-keys.ts'
+import { hasRoomForKey, isUnexpired } from './key-cap.ts'
 import { type KeyInput, limitColumns, limitFields } from './key-row.ts'
 
 type KeyChange = KeyInput & { readonly enabled?: boolean | undefined }
 
-type Refusal = 'not_found' | 'key_revoked'
+type Refusal = 'not_found' | 'key_revoked' | 'cap_reached'
 
 /**
  * Changes what is given of a key's policy and leaves the rest; its secrets are not touched. What is
@@ -24,6 +25,11 @@ export async function updateKey(
   const fields = columnsOf(input, ctx.now)
   if (Object.keys(fields).length === 0) return unlessRevoked(await findKey(ctx, path))
   const changeable = and(ownKey(path), isNull(apiKeys.revokedAt), differsFrom(apiKeys, fields))
+  // A key that has expired is not counted: to bring it back takes the room of a new one.
+  const bringsBack = input.expiresAt !== undefined
+  const hasRoom = bringsBack
+    ? sql`(${or(isUnexpired(ctx.now), hasRoomForKey(ctx, path.deviceId))})`
+    : sql`true`
   const change = openChange(
     ctx,
     {
@@ -32,16 +38,22 @@ export async function updateKey(
       before: sql`(select ${stateBefore(input)} from ${apiKeys} where ${changeable})`,
       after: wireFields(input),
     },
-    sql`exists (select 1 from ${apiKeys} where ${changeable})`,
+    sql`exists (select 1 from ${apiKeys} where ${and(changeable, hasRoom)})`,
   )
   const committed = await commitThenEvict(change, path.keyId, {
     ended: change.endTokens(path.keyId, { if: changesTokens(path.keyId, input) }),
     updated: change.update(apiKeys, { ...fields, updatedAt: ctx.now }, eq(apiKeys.id, path.keyId)),
+    // Why it did not happen: for the answer only.
+    lacksRoom: change.db
+      .select({ id: apiKeys.id })
+      .from(apiKeys)
+      .where(and(changeable, not(change.happened), not(hasRoom))),
     // The key is read in the same batch: what comes after it must not change the answer.
     ...selectKey(change.db, path, ctx.now),
   })
   const key = keyOf(committed)
-  return committed.happened ? key : unlessRevoked(key)
+  if (committed.happened) return key
+  return committed.lacksRoom.length > 0 ? err('cap_reached') : unlessRevoked(key)
 }
 
 function unlessRevoked(key: Result<Key, 'not_found'>): Result<Key, Refusal> {

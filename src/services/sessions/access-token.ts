@@ -15,6 +15,8 @@ export type SignedInUser = {
   readonly username: string
   readonly role: 'user' | 'admin'
   readonly createdAt: number
+  /** How many devices the user may have; null: as many as any other. */
+  readonly maxDevices: number | null
   readonly sessionId: string
 }
 
@@ -59,6 +61,7 @@ export async function verifyAccessToken(
       username: users.username,
       role: users.role,
       createdAt: users.createdAt,
+      maxDevices: users.maxDevices,
       disabledAt: users.disabledAt,
       endedAt: sessions.revokedAt,
       expiresAt: sessions.expiresAt,
@@ -69,6 +72,6 @@ export async function verifyAccessToken(
   if (row === undefined || row.id !== sub || row.endedAt !== null) return err('revoked')
   if (row.expiresAt <= now) return err('expired')
   if (row.disabledAt !== null) return err('disabled')
-  const { id, username, role, createdAt } = row
-  return ok({ id, username, role, createdAt, sessionId: sid })
+  const { id, username, role, createdAt, maxDevices } = row
+  return ok({ id, username, role, createdAt, maxDevices, sessionId: sid })
 }

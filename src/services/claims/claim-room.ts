@@ -1,0 +1,12 @@
+import type { SQL } from 'drizzle-orm'
+import type { VerifyContext } from '../context.ts'
+import { hasRoomForDevice } from '../devices/device-cap.ts'
+import { hasRoomForKey } from '../keys/key-cap.ts'
+
+/**
+ * Whether a user's caps allow what a claim asks for.
+ * @param deviceId the device of theirs that is to get another key; null: a new device
+ */
+export function hasRoomForClaim(ctx: VerifyContext, userId: string, deviceId: string | null): SQL {
+  return deviceId === null ? hasRoomForDevice(ctx, userId) : hasRoomForKey(ctx, deviceId)
+}
