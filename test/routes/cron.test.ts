@@ -18,12 +18,15 @@ const failingAt = (table: string): D1Database =>
     return await run()
   })
 
+const TABLES = ['revocations', 'sessions', 'device_claims', 'idempotency', 'meta', 'purges']
+
 describe('the cron', () => {
   it.each([
     ['prune-feed', 'revocations'],
     ['prune-sessions', 'sessions'],
     ['forget-claims', 'device_claims'],
     ['forget-handed-out', 'idempotency'],
+    ['clear-audit-ips', 'meta'],
     ['empty-devices', 'purges'],
   ])('goes on where %s fails, whose line it writes', async (job, table) => {
     const lines = captureConsole()
@@ -34,7 +37,7 @@ describe('the cron', () => {
     })
     await runScheduled({ ...env, DB: database })
     expect(eventsOf(lines, 'failure').map(({ id }) => id)).toEqual([`cron ${job}`])
-    for (const other of ['revocations', 'sessions', 'device_claims', 'idempotency', 'purges']) {
+    for (const other of TABLES) {
       expect(texts.some((text) => text.includes(`"${other}"`))).toBe(true)
     }
   })

@@ -1,7 +1,8 @@
-import { and, eq, inArray, lt, or, type SQL, sql } from 'drizzle-orm'
+import { and, eq, lt, or, type SQL, sql } from 'drizzle-orm'
 import { sha256 } from '../../crypto/digest.ts'
 import { seal, unseal } from '../../crypto/seals.ts'
 import { type Database, openDatabase } from '../../db/client.ts'
+import { deleteSlice, type SliceDone } from '../../db/delete-slice.ts'
 import { violatedUniqueColumn } from '../../db/errors.ts'
 import { insertWhere } from '../../db/insert-where.ts'
 import { idempotency } from '../../db/schema.ts'
@@ -12,8 +13,6 @@ import type { AuditContext, VerifyContext } from '../context.ts'
 
 /** How long a success is answered again. */
 const REMEMBERED_MS = DAY_MS
-/** How many one run deletes: the rest waits for the next. */
-const FORGOTTEN_MAX = 5000
 
 /** What a change handed out that cannot be read again: ids, and a secret. */
 export type HandedOut = Readonly<Record<string, string>>
@@ -102,10 +101,9 @@ export async function findHandedOut({
 }
 
 /** Deletes what is no longer answered again. */
-export async function forgetHandedOut({ database, now }: VerifyContext): Promise<void> {
-  const old = sql`(select ${idempotency.id} from ${idempotency}
-    where ${lt(idempotency.createdAt, now - REMEMBERED_MS)} limit ${FORGOTTEN_MAX})`
-  await openDatabase(database).delete(idempotency).where(inArray(idempotency.id, old))
+export async function forgetHandedOut({ database, now }: VerifyContext): Promise<SliceDone> {
+  const isOld = lt(idempotency.createdAt, now - REMEMBERED_MS)
+  return await deleteSlice(openDatabase(database), idempotency, isOld)
 }
 
 async function idOf({ scope, key }: Once): Promise<string> {

@@ -1,5 +1,6 @@
 import { lt, type SQL } from 'drizzle-orm'
 import { type Database, openDatabase } from '../../db/client.ts'
+import { deleteSlice, type SliceDone } from '../../db/delete-slice.ts'
 import { insertWhere } from '../../db/insert-where.ts'
 import { revocations } from '../../db/schema.ts'
 import { feedCutoff } from '../../domain/device-token.ts'
@@ -17,7 +18,7 @@ export function recordRevocation(db: Database, end: End, happens: SQL | undefine
 }
 
 /** Deletes entries that are older than any token that they could concern. */
-export async function pruneFeed({ database, settings, now }: VerifyContext): Promise<void> {
+export async function pruneFeed({ database, settings, now }: VerifyContext): Promise<SliceDone> {
   const cutoff = feedCutoff(settings.deviceTokenSeconds, now)
-  await openDatabase(database).delete(revocations).where(lt(revocations.at, cutoff))
+  return await deleteSlice(openDatabase(database), revocations, lt(revocations.at, cutoff))
 }
