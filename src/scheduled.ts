@@ -8,6 +8,7 @@ import { pruneFeed } from './services/changes/record-revocation.ts'
 import { forgetClaims } from './services/claims/forget-claims.ts'
 import type { VerifyContext } from './services/context.ts'
 import { emptyDeletedDevices } from './services/devices/empty-deleted-devices.ts'
+import { foldNames } from './services/devices/fold-names.ts'
 import { pruneSessions } from './services/sessions/prune-sessions.ts'
 import { loadSettings } from './settings.ts'
 
@@ -26,6 +27,7 @@ const JOBS: Readonly<Record<string, Job>> = {
   'prune-sessions': { run: pruneSessions, budgetMs: SHORT },
   'forget-claims': { run: forgetClaims, budgetMs: SHORT },
   'forget-handed-out': { run: forgetHandedOut, budgetMs: SHORT },
+  'fold-names': { run: foldNames, budgetMs: SHORT },
   'prune-audit': { run: pruneAudit, budgetMs: SHORT },
   'clear-audit-ips': { run: clearAuditIps, budgetMs: SHORT },
   'empty-devices': { run: emptyDeletedDevices, budgetMs: 2 * MINUTE_MS },

@@ -1,4 +1,5 @@
 import { pbkdf2Sync, randomBytes, scryptSync, timingSafeEqual } from 'node:crypto'
+import { normalizePassword } from '../domain/password-policy.ts'
 
 /** Which function hashes new passwords. Both verify, whatever the setting. */
 export type PasswordAlgorithm = 'scrypt' | 'pbkdf2'
@@ -32,7 +33,7 @@ export function hashPassword(password: string, algorithm: PasswordAlgorithm): st
   return `${CURRENT[algorithm]}$${phcText(salt)}$${phcText(hash)}`
 }
 
-/** Whether the password is the one that was hashed. A malformed hash matches nothing. */
+/** Whether exactly this text was hashed. A malformed hash matches nothing. */
 export function verifyPassword(password: string, stored: string): boolean {
   const parsed = parsePhc(stored)
   if (parsed === undefined) return false
@@ -41,6 +42,19 @@ export function verifyPassword(password: string, stored: string): boolean {
       ? scrypt(password, parsed.salt, parsed)
       : pbkdf2(password, parsed.salt, parsed.iterations)
   return computed.length === parsed.hash.length && timingSafeEqual(computed, parsed.hash)
+}
+
+/**
+ * Whether a password matches a stored hash: normalized, as it is hashed today, or as given, as an
+ * older version hashed it.
+ */
+export function matchPassword(
+  given: string,
+  stored: string,
+): 'normalized' | 'as given' | undefined {
+  const normalized = normalizePassword(given)
+  if (verifyPassword(normalized, stored)) return 'normalized'
+  return normalized !== given && verifyPassword(given, stored) ? 'as given' : undefined
 }
 
 /** Whether a stored hash was made with other parameters than today's. */

@@ -36,14 +36,10 @@ export const devices = factory
     })
   })
   .get('/v1/devices', requireUser(), validQuery(deviceQuery), async (c) => {
-    const { limit, cursor, q, status } = c.req.valid('query')
-    const query = { userId: c.var.user.id, limit, after: cursor, search: q, status }
-    const page = await listDevices(verifyContextOf(c), query)
-    const last = page.hasMore ? page.devices.at(-1) : undefined
-    return c.json({
-      items: page.devices.map(toWireItem),
-      next_cursor: nextCursor(last && { at: last.createdAt, id: last.id }),
-    })
+    const { q: search, ...query } = c.req.valid('query')
+    const listed = { ...query, userId: c.var.user.id, search }
+    const { devices, next } = await listDevices(verifyContextOf(c), listed)
+    return c.json({ items: devices.map(toWireItem), next_cursor: nextCursor(next) })
   })
   .get('/v1/devices/:id', requireUser(), async (c) => {
     const ctx = verifyContextOf(c)

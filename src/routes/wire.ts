@@ -11,7 +11,7 @@ export function toWireTime(milliseconds: number | null): string | null {
 }
 
 /** Where the next page begins, from the last item of this one; null when there is no next page. */
-export function nextCursor(last: { readonly at: number; readonly id: string } | undefined) {
+export function nextCursor(last: Parameters<typeof cursorAfter>[0] | undefined) {
   return last === undefined ? null : cursorAfter(last)
 }
 

@@ -14,7 +14,9 @@ export const name = z.string().transform((text, context) => {
   if (normal !== undefined) return normal
   context.addIssue({
     code: 'custom',
-    message: 'must be 1 to 80 characters, no control or direction-override character among them',
+    message:
+      'must be 1 to 80 characters, one of them visible, and no control or direction-override ' +
+      'character among them',
   })
   return z.NEVER
 })

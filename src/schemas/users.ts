@@ -1,5 +1,10 @@
 import * as z from 'zod'
-import { PASSWORD_MAX_CHARACTERS, PASSWORD_MIN_CHARACTERS } from '../domain/password-policy.ts'
+import {
+  isAllowedPassword,
+  normalizePassword,
+  PASSWORD_MAX_CHARACTERS,
+  PASSWORD_MIN_CHARACTERS,
+} from '../domain/password-policy.ts'
 import { normalizeUsername } from '../domain/names.ts'
 
 const username = z.string().transform((text, context) => {
@@ -7,18 +12,22 @@ const username = z.string().transform((text, context) => {
   if (normal !== undefined) return normal
   context.addIssue({
     code: 'custom',
-    message: 'must be 3 to 64 characters without white space or control characters',
+    message: 'must be 3 to 64 characters without white space, control or invisible characters',
   })
   return z.NEVER
 })
 
-/** A password where one is set: kept as given, only its length counts. */
-const newPassword = z.string().refine((password) => {
-  const length = Array.from(password).length
-  return length >= PASSWORD_MIN_CHARACTERS && length <= PASSWORD_MAX_CHARACTERS
-}, `must be ${PASSWORD_MIN_CHARACTERS} to ${PASSWORD_MAX_CHARACTERS} characters`)
+/** A password where one is set. */
+const newPassword = z
+  .string()
+  .transform(normalizePassword)
+  .refine(
+    isAllowedPassword,
+    `must be ${PASSWORD_MIN_CHARACTERS} to ${PASSWORD_MAX_CHARACTERS} characters, ` +
+      'no control character among them',
+  )
 
-/** A password where one is presented: old ones were made under other policies. */
+/** A password where one is presented, as given: old ones were made under other policies. */
 export const presentedPassword = z.string().max(1024)
 
 export const registration = z.strictObject({ username, password: newPassword })

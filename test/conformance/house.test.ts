@@ -21,8 +21,8 @@ const found = (pattern: RegExp, rooms: RegExp): string[] =>
 const MUTABLE =
   /^(export )?(let|var) |^(export )?const \w+ = (new (?!RegExp|TextEncoder|TextDecoder)|\[\])/
 
-/** What nobody asked for has no author: the pruning at night, and the note of a first use. */
-const BY_ITSELF = /^src\/services\/(sessions\/prune-sessions|verify\/record-first-use)\.ts/
+/** What nobody asked for has no author: what the cron tidies, and the note of a first use. */
+const BY_ITSELF = /^src\/services\/(devices\/fold-names|verify\/record-first-use)\.ts/
 
 describe('the house', () => {
   it('remembers nothing outside isolate/state.ts, but for pure values of the configuration', () => {

@@ -72,7 +72,7 @@ describe('POST /v1/devices', () => {
     ['80 characters', 'x'.repeat(80), 'x'.repeat(80)],
     ['80 characters beyond the BMP', '🔥'.repeat(80), '🔥'.repeat(80)],
     ['80 composed, 160 as sent', 'e\u0301'.repeat(80), 'é'.repeat(80)],
-    ['spaces within and around', ' my  device ', ' my  device '],
+    ['spaces within, and trimmed around', ' my  device ', 'my  device'],
     ['quotes and markup', `'"; drop table devices; <b>`, `'"; drop table devices; <b>`],
     ['a joined emoji', '👩‍🔧', '👩‍🔧'],
   ])('takes the name: %s', async (_label, name, kept) => {

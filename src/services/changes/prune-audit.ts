@@ -31,7 +31,8 @@ export async function clearAuditIps({
 }: VerifyContext): Promise<SliceDone> {
   const db = openDatabase(database)
   const isOld = isFromBefore(now - settings.auditIpDays * DAY_MS - CLOCK_SLACK_MS)
-  const done = sql`coalesce((select ${meta.value} from ${meta} where ${eq(meta.name, PROGRESS)}), '')`
+  const progress = sql`select ${meta.value} from ${meta} where ${eq(meta.name, PROGRESS)}`
+  const done = sql`coalesce((${progress}), '')`
   const next = await db
     .select({ id: auditEvents.id })
     .from(auditEvents)

@@ -1,6 +1,7 @@
 import { newId } from '../../crypto/ids.ts'
 import { violatedUniqueColumn } from '../../db/errors.ts'
 import { devices } from '../../db/schema.ts'
+import { foldForSearch } from '../../domain/names.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { commit } from '../changes/commit.ts'
 import { type HandedOut, rememberOnce, type Reused, unlessDone } from '../changes/idempotency.ts'
@@ -72,5 +73,10 @@ export function madeAt(now: number) {
 
 /** The statement of a change that keeps a device. */
 export function insertDevice(change: Change, userId: string, { metadata, ...device }: Device) {
-  return change.insert(devices, { ...device, userId, metadata: JSON.stringify(metadata) })
+  return change.insert(devices, {
+    ...device,
+    userId,
+    nameFolded: foldForSearch(device.name),
+    metadata: JSON.stringify(metadata),
+  })
 }

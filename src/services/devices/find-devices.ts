@@ -1,7 +1,8 @@
-import { and, asc, eq, isNotNull, isNull, type SQL, sql } from 'drizzle-orm'
+import { and, eq, isNotNull, isNull, type SQL, sql } from 'drizzle-orm'
 import { openDatabase } from '../../db/client.ts'
 import { isAfter, type Position } from '../../db/keyset.ts'
 import { devices } from '../../db/schema.ts'
+import { foldForSearch } from '../../domain/names.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import type { VerifyContext } from '../context.ts'
 
@@ -26,34 +27,70 @@ export const deviceColumns = {
   lastUsedAt: devices.lastUsedAt,
 }
 
-/** A page of the user's devices, oldest first, and whether more follow. */
+/** In which order devices are listed, and after which of them a page begins. */
+type DeviceOrder =
+  | { readonly by: 'age'; readonly after?: Position | undefined }
+  | {
+      readonly by: 'name'
+      readonly prefix: string
+      readonly after?: NamePosition | undefined
+    }
+
+/** A folded name, and the id among those that fold alike. */
+type NamePosition = { readonly name: string; readonly id: string }
+
+/** A page of the user's devices, and after which the next one begins, if there is one. */
 export async function listDevices(
   { database }: VerifyContext,
   query: {
     readonly userId: string
     readonly limit: number
-    readonly after?: Position | undefined
+    readonly order: DeviceOrder
     readonly search?: string | undefined
     readonly status?: 'enabled' | 'disabled' | undefined
   },
-): Promise<{ devices: Device[]; hasMore: boolean }> {
-  const { userId, limit, after, search, status } = query
+): Promise<{ devices: Device[]; next: Position | NamePosition | undefined }> {
+  const { userId, limit, order, search, status } = query
   const rows = await openDatabase(database)
-    .select(deviceColumns)
+    .select({ ...deviceColumns, folded: FOLDED })
     .from(devices)
     .where(
       and(
         eq(devices.userId, userId),
-        after === undefined ? undefined : isAfter(devices.createdAt, devices.id, after),
+        isInRange(order),
         // LIKE patterns over 50 bytes are an error in D1.
-        search === undefined ? undefined : sql`instr(lower(${devices.name}), lower(${search})) > 0`,
+        search === undefined ? undefined : sql`instr(${FOLDED}, ${foldForSearch(search)}) > 0`,
         status === 'enabled' ? isNull(devices.disabledAt) : undefined,
         status === 'disabled' ? isNotNull(devices.disabledAt) : undefined,
       ),
     )
-    .orderBy(asc(devices.createdAt), asc(devices.id))
+    .orderBy(order.by === 'age' ? devices.createdAt : FOLDED, devices.id)
     .limit(limit + 1)
-  return { devices: rows.slice(0, limit).map(toDevice), hasMore: rows.length > limit }
+  const last = rows.length > limit ? rows.at(limit - 1) : undefined
+  const next =
+    order.by === 'age'
+      ? last && { at: last.createdAt, id: last.id }
+      : last && { name: last.folded, id: last.id }
+  return { devices: rows.slice(0, limit).map(toDevice), next }
+}
+
+/** What `devices_user_folded` is an index on. Rows of before names were folded have none yet. */
+const FOLDED = sql<string>`coalesce(${devices.nameFolded}, lower(${devices.name}))`
+
+/** The greatest code point: whatever begins with a prefix comes before the prefix and this. */
+const LAST_CODE_POINT = '\u{10FFFF}'
+
+function isInRange(order: DeviceOrder): SQL | undefined {
+  if (order.by === 'age') {
+    return order.after && isAfter(devices.createdAt, devices.id, order.after)
+  }
+  const prefix = foldForSearch(order.prefix)
+  const { name, id } = order.after ?? { name: prefix, id: '' }
+  return and(
+    sql`${FOLDED} >= ${name < prefix ? prefix : name}`,
+    sql`${FOLDED} < ${prefix + LAST_CODE_POINT}`,
+    sql`(${FOLDED} > ${name} or ${devices.id} > ${id})`,
+  )
 }
 
 export async function findDevice(

@@ -2,6 +2,7 @@ import { and, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import { differsFrom, disabledAtFor, enabledIn } from '../../db/columns.ts'
 import { violatedUniqueColumn } from '../../db/errors.ts'
 import { devices } from '../../db/schema.ts'
+import { foldForSearch } from '../../domain/names.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { commitThenEvict } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
@@ -35,6 +36,7 @@ export async function updateDevice(
       ? {}
       : { disabledAt: disabledAtFor(enabled, devices.disabledAt, ctx.now) }),
   }
+  const folded = name === undefined ? {} : { nameFolded: foldForSearch(name) }
   const own = ownDevice(path)
   const changeable = and(own, differsFrom(devices, fields))
   const change = openChange(
@@ -51,7 +53,7 @@ export async function updateDevice(
   try {
     const { rows } = await commitThenEvict(change, path.deviceId, {
       ended: change.endTokens(path.deviceId, { if: changesTokens(path, input) }),
-      updated: change.update(devices, { ...fields, updatedAt: ctx.now }, own),
+      updated: change.update(devices, { ...fields, ...folded, updatedAt: ctx.now }, own),
       rows: change.db.select(deviceColumns).from(devices).where(own),
     })
     const [row] = rows

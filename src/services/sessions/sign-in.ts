@@ -1,10 +1,11 @@
 import { and, eq, isNull, lt, sql } from 'drizzle-orm'
 import { newId } from '../../crypto/ids.ts'
-import { decoyHash, hashPassword, needsRehash, verifyPassword } from '../../crypto/password.ts'
+import { decoyHash, hashPassword, matchPassword, needsRehash } from '../../crypto/password.ts'
 import { makeRefreshToken } from '../../crypto/secrets.ts'
 import { openDatabase } from '../../db/client.ts'
 import { sessions, users } from '../../db/schema.ts'
 import { usernameKey } from '../../domain/names.ts'
+import { normalizePassword } from '../../domain/password-policy.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { commit } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
@@ -28,7 +29,8 @@ export async function signIn(
   const { settings, now, ip } = ctx
   const authenticated = await authenticate(ctx, input)
   if (!authenticated.ok) return authenticated
-  const { id: userId, passwordHash: stored, disabledAt } = authenticated.value
+  const { user, isOutdated } = authenticated.value
+  const { id: userId, passwordHash: stored, disabledAt } = user
   if (disabledAt !== null) return err('disabled')
 
   const sessionId = newId('sess')
@@ -56,7 +58,7 @@ export async function signIn(
       expiresAt: now + (input.idleMs ?? SESSION_IDLE_MS),
     }),
     expired: change.remove(sessions, and(eq(sessions.userId, userId), lt(sessions.expiresAt, now))),
-    ...(needsRehash(stored, settings.passwordAlgorithm)
+    ...(isOutdated
       ? { rehashed: change.update(users, rehash(input, ctx), eq(users.id, userId)) }
       : {}),
   })
@@ -66,7 +68,14 @@ export async function signIn(
 }
 
 function rehash({ password }: SignInInput, { settings }: VerifyContext) {
-  return { passwordHash: hashPassword(password, settings.passwordAlgorithm) }
+  const normalized = normalizePassword(password)
+  return { passwordHash: hashPassword(normalized, settings.passwordAlgorithm) }
+}
+
+type Authenticated = {
+  readonly user: typeof users.$inferSelect
+  /** Whether the password would be hashed otherwise today. */
+  readonly isOutdated: boolean
 }
 
 /**
@@ -76,12 +85,14 @@ function rehash({ password }: SignInInput, { settings }: VerifyContext) {
 async function authenticate(
   { database, settings }: VerifyContext,
   { username, password }: SignInInput,
-): Promise<Result<typeof users.$inferSelect, 'invalid_credentials'>> {
+): Promise<Result<Authenticated, 'invalid_credentials'>> {
   const [user] = await openDatabase(database)
     .select()
     .from(users)
     .where(eq(users.usernameKey, usernameKey(username)))
   const stored = user?.passwordHash ?? decoyHash(settings.passwordAlgorithm)
-  const isRight = verifyPassword(password, stored)
-  return isRight && user !== undefined ? ok(user) : err('invalid_credentials')
+  const match = matchPassword(password, stored)
+  if (match === undefined || user === undefined) return err('invalid_credentials')
+  const isOutdated = match === 'as given' || needsRehash(stored, settings.passwordAlgorithm)
+  return ok({ user, isOutdated })
 }

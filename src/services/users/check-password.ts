@@ -1,5 +1,5 @@
 import { eq } from 'drizzle-orm'
-import { verifyPassword } from '../../crypto/password.ts'
+import { matchPassword } from '../../crypto/password.ts'
 import { openDatabase } from '../../db/client.ts'
 import { users } from '../../db/schema.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
@@ -14,7 +14,7 @@ export async function checkPassword(
     .select({ passwordHash: users.passwordHash })
     .from(users)
     .where(eq(users.id, userId))
-  if (user === undefined || !verifyPassword(password, user.passwordHash)) {
+  if (user === undefined || matchPassword(password, user.passwordHash) === undefined) {
     return err('wrong_password')
   }
   return ok(user.passwordHash)
