@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request } from 'node:http'
+import type { Server } from 'node:net'
 import { text } from 'node:stream/consumers'
 
 /** Header fields as they go over the wire: their case, their order, and repetitions. */
@@ -10,6 +11,7 @@ export type RawRequest = {
   readonly path?: string
   readonly fields?: Fields
   readonly body?: string
+  readonly isChunked?: boolean
   /** Sent after the body, which is chunked then. */
   readonly trailers?: Fields
 }
@@ -23,7 +25,7 @@ export type RawAnswer = {
 /** Sends a request just as it is said here, which fetch would not. */
 export async function send(
   port: number,
-  { method = 'GET', path = '/', fields = [], body, trailers }: RawRequest,
+  { method = 'GET', path = '/', fields = [], body, isChunked = false, trailers }: RawRequest,
 ): Promise<RawAnswer> {
   const framing: Fields =
     trailers !== undefined
@@ -31,9 +33,11 @@ export async function send(
           ['Transfer-Encoding', 'chunked'],
           ['Trailer', trailers.map(([name]) => name).join(', ')],
         ]
-      : body === undefined
-        ? []
-        : [['Content-Length', String(Buffer.byteLength(body))]]
+      : isChunked
+        ? [['Transfer-Encoding', 'chunked']]
+        : body === undefined
+          ? []
+          : [['Content-Length', String(Buffer.byteLength(body))]]
   const host: Fields = [['Host', `127.0.0.1:${port}`]]
   const headers = [...host, ...fields, ...framing].flat()
   const sent = request({ host: '127.0.0.1', port, method, path, headers, agent: false })
@@ -68,10 +72,8 @@ export type RecordingServer = {
 export async function startRecordingServer(status = 200): Promise<RecordingServer> {
   const received: Received[] = []
   const server = createServer((incoming, response) => {
-    const { method, url, rawHeaders } = incoming
-    const names = rawHeaders.filter((_, index) => index % 2 === 0)
-    const values = rawHeaders.filter((_, index) => index % 2 === 1)
-    const fields = names.map((name, index) => [name, values[index] ?? ''] as const)
+    const { method, url } = incoming
+    const fields = fieldsOf(incoming)
     const chunks: Buffer[] = []
     incoming.on('data', (chunk: Buffer) => chunks.push(chunk))
     incoming.on('end', () => {
@@ -79,13 +81,26 @@ export async function startRecordingServer(status = 200): Promise<RecordingServe
       received.push({ method, url, fields, body, trailers: incoming.trailers })
       response.writeHead(status).end('from the upstream')
     })
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
+  })
+  const port = await listen(server)
   const close = () => {
     server.close()
     server.closeAllConnections()
   }
-  return { port: address.port, received, close }
+  return { port, received, close }
+}
+
+/** Header fields just as they came. */
+export function fieldsOf({ rawHeaders }: IncomingMessage): Fields {
+  const names = rawHeaders.filter((_, index) => index % 2 === 0)
+  const values = rawHeaders.filter((_, index) => index % 2 === 1)
+  return names.map((name, index) => [name, values[index] ?? ''] as const)
+}
+
+/** @returns the port on which the server listens */
+export async function listen(server: Server): Promise<number> {
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return address.port
 }
