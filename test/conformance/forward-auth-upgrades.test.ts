@@ -1,0 +1,158 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { process } from '../../scripts/tools.ts'
+import { FORGED, forged, identityIn } from './support/identity-headers.ts'
+import { PROXIES, type Proxy, type ProxyKind } from './support/proxies.ts'
+import type { Fields } from './support/raw-http.ts'
+import { startTappedLatchkey, type TappedLatchkey } from './support/tapped-latchkey.ts'
+import {
+  askForUpgrade,
+  receive,
+  startWillingServer,
+  type WillingServer,
+} from './support/upgrades.ts'
+
+const WEBSOCKET: Fields = [
+  ['Connection', 'Upgrade'],
+  ['Upgrade', 'websocket'],
+  ['Sec-WebSocket-Version', '13'],
+  ['Sec-WebSocket-Key', 'AAAAAAAAAAAAAAAAAAAAAA=='],
+]
+
+const GREETING = 'the API speaks first'
+
+let latchkey: TappedLatchkey
+let upstream: WillingServer
+
+beforeAll(async () => {
+  latchkey = await startTappedLatchkey()
+  upstream = await startWillingServer()
+})
+
+afterEach(() => {
+  upstream.upgraded.length = 0
+  upstream.plain.length = 0
+  latchkey.forget()
+})
+
+afterAll(async () => {
+  upstream.close()
+  await latchkey.close()
+})
+
+/** What asks for these protocols, as an upgrade to HTTP/2 does (RFC 7540 §3.2). */
+function upgradeTo(protocols: readonly string[]): Fields {
+  return [
+    ['Connection', 'Upgrade, HTTP2-Settings'],
+    ...protocols.map((protocol) => ['Upgrade', protocol] as const),
+    ['HTTP2-Settings', 'AAMAAABkAARAAAAAAAIAAAAA'],
+  ]
+}
+
+/** The values of the fields of that name. */
+function valuesOf(fields: Fields | undefined, wanted: string): string[] {
+  return (fields ?? []).flatMap(([name, value]) => (name.toLowerCase() === wanted ? [value] : []))
+}
+
+describe.each(PROXIES.map((kind) => ({ kind, label: `${kind.name} (${kind.install})` })))(
+  'Upgrades through $label',
+  ({ kind }: { readonly kind: ProxyKind }) => {
+    const test = it.skipIf(!kind.isInstalled && !process.env['CI'])
+    let proxy: Proxy
+
+    /** Asks for an upgrade, and closes the connection when the test ends. */
+    async function ask(fields: Fields, method?: string) {
+      const upgrade = await askForUpgrade(proxy.port, fields, method)
+      onTestFinished(() => void upgrade.tunnel?.socket.destroy())
+      return upgrade
+    }
+
+    beforeAll(async () => {
+      const api = `127.0.0.1:${upstream.port}`
+      proxy = await kind.start({ latchkey: latchkey.address, api })
+      return proxy.stop
+    })
+
+    test('A WebSocket of a good key passes, with bytes in both directions', async () => {
+      const { status, tunnel } = await ask([...latchkey.bearer, ...WEBSOCKET])
+      expect(status).toBe(101)
+      if (tunnel === undefined) throw new Error('no tunnel')
+      const { socket, head } = tunnel
+      const greeted = head + (await receive(socket, GREETING.length - head.length))
+      expect(greeted).toBe(GREETING)
+      const bytes = 'x'.repeat(200_000)
+      socket.write(bytes)
+      expect((await receive(socket, bytes.length)) === bytes).toBe(true)
+    })
+
+    test('The API learns whose WebSocket it is, and what the handshake says', async () => {
+      const forgery = forged((name) => name)
+      await ask([...forgery, ...latchkey.bearer, ...WEBSOCKET])
+      const [fields] = upstream.upgraded
+      expect(identityIn(fields ?? [])).toMatchObject({ 'x-device-id': [latchkey.deviceId] })
+      expect(JSON.stringify(fields)).not.toContain(FORGED)
+      expect(valuesOf(fields, 'sec-websocket-key')).toEqual(['AAAAAAAAAAAAAAAAAAAAAA=='])
+    })
+
+    test('A WebSocket without a key, or with a bad one, never reaches the API', async () => {
+      expect(await ask(WEBSOCKET)).toMatchObject({ status: 401, tunnel: undefined })
+      const bad: Fields = [['Authorization', 'Bearer lk_bad']]
+      expect(await ask([...bad, ...WEBSOCKET])).toMatchObject({ status: 401, tunnel: undefined })
+      expect([...upstream.upgraded, ...upstream.plain]).toEqual([])
+    })
+
+    test('The protocol may be spelt WebSocket or WEBSOCKET (RFC 9110 §7.8)', async () => {
+      for (const spelling of ['WebSocket', 'WEBSOCKET']) {
+        const spelt = WEBSOCKET.map(([name, value]): readonly [string, string] => [
+          name,
+          name === 'Upgrade' ? spelling : value,
+        ])
+        expect((await ask([...latchkey.bearer, ...spelt])).status).toBe(101)
+      }
+      const passed = upstream.upgraded.map((fields) => valuesOf(fields, 'upgrade'))
+      expect(passed).toEqual([['websocket'], ['websocket']])
+    })
+
+    test('Latchkey is not asked to upgrade', async () => {
+      await ask([...latchkey.bearer, ...WEBSOCKET])
+      expect(latchkey.sent()).toMatch(/^GET \/v1\/forward-auth/)
+      expect(latchkey.sent()).not.toMatch(/^(upgrade|sec-websocket-.*):/im)
+    })
+
+    test.each([
+      'h2c',
+      'H2C',
+      ' h2c ',
+      'TLS/1.0',
+      'websocket/13',
+      'websocket, h2c',
+      'h2c, websocket',
+      ['', 'h2c'],
+    ])('Upgrade: %j reaches the API as a request without an upgrade', async (protocols) => {
+      expect(await ask([...latchkey.bearer, ...upgradeTo([protocols].flat())])).toEqual({
+        status: 200,
+        tunnel: undefined,
+      })
+      expect(upstream.upgraded).toEqual([])
+      expect(upstream.plain).toHaveLength(1)
+      expect(valuesOf(upstream.plain[0], 'upgrade')).toEqual([])
+      expect(valuesOf(upstream.plain[0], 'http2-settings')).toEqual([])
+    })
+
+    test.each([[['h2c', 'websocket']], [['websocket', 'h2c']]])(
+      'Of two Upgrade headers, %j, no other than websocket reaches the API',
+      async (protocols) => {
+        await ask([...latchkey.bearer, ...upgradeTo(protocols)])
+        const [reached] = [...upstream.upgraded, ...upstream.plain]
+        expect(reached).toBeDefined()
+        expect([[], ['websocket']]).toContainEqual(valuesOf(reached, 'upgrade'))
+        expect(valuesOf(reached, 'http2-settings')).toEqual([])
+      },
+    )
+
+    test('A request that asks for no upgrade reaches the API without one', async () => {
+      expect((await ask(latchkey.bearer)).status).toBe(200)
+      expect(upstream.plain).toHaveLength(1)
+      expect(valuesOf(upstream.plain[0], 'upgrade')).toEqual([])
+    })
+  },
+)
