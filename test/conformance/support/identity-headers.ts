@@ -22,23 +22,28 @@ export function identityIn(fields: Fields): Record<string, string[]> {
   return found
 }
 
-/** Many applications read `_` as `-`. */
+/** CGI knows a field by its letters and digits, with `_` for all else (RFC 3875 §4.1.18). */
 function normal(name: string): string {
-  return name.toLowerCase().replaceAll('_', '-')
+  return name.toLowerCase().replaceAll(/[^a-z\d]/g, '-')
 }
 
-/** Every way to write the five names: cases, underscores, and both, sent once and twice. */
+/** What a name may be made of beside letters, digits and `-` (RFC 9110 §5.6.2). */
+const MARKS = Array.from("!#$%&'*+.^_`|~")
+
+/** Every way to write the five names: cases, marks for `-`, and both, sent once and twice. */
 export function forgeries(): Fields[] {
   const spellings = [
     forged((name) => name),
     forged((name) => name.toLowerCase()),
     forged((name) => name.toUpperCase()),
-    forged((name) => name.replaceAll('-', '_')),
-    forged((name) => name.replaceAll('-', '_').toLowerCase()),
-    forged((name) => name.replaceAll('-', '_').toUpperCase()),
-    forged((name) => name.replace('-', '_')),
-    forged((name) => name.replace(/-(?=[^-]*$)/, '_')),
-    forged((name) => name.replace(/-(?=[^-]*$)/, '_').toLowerCase()),
+    ...MARKS.flatMap((mark) => [
+      forged((name) => name.replaceAll('-', () => mark)),
+      forged((name) => name.replaceAll('-', () => mark).toLowerCase()),
+      forged((name) => name.replaceAll('-', () => mark).toUpperCase()),
+      forged((name) => name.replace('-', () => mark)),
+      forged((name) => name.replace(/-(?=[^-]*$)/, () => mark)),
+      forged((name) => name.replace(/-(?=[^-]*$)/, () => mark).toLowerCase()),
+    ]),
   ]
   return [...spellings, ...spellings.map((fields) => [...fields, ...fields]), spellings.flat()]
 }
