@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type ClientHttp2Session, connect as startSession } from 'node:http2'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -22,7 +23,12 @@ export type Surroundings = {
   readonly api: string
 }
 
-export type Proxy = { readonly port: number; readonly stop: () => Promise<void> }
+export type Proxy = {
+  /** For HTTP/1.1. */
+  readonly port: number
+  readonly connectHttp2: () => Promise<ClientHttp2Session>
+  readonly stop: () => Promise<void>
+}
 
 export type ProxyKind = {
   readonly name: 'nginx' | 'caddy'
@@ -46,10 +52,12 @@ function kindOf(
 }
 
 async function startNginx({ latchkey, api }: Surroundings): Promise<Proxy> {
-  const port = await findFreePort()
+  const [port, http2Port] = [await findFreePort(), await findFreePort()]
   const folder = makeFolder()
   const site = adapt('nginx.conf', [
-    ['listen 80;', `listen 127.0.0.1:${port};`],
+    ['listen 443 ssl http2;', `listen 127.0.0.1:${port}; listen 127.0.0.1:${http2Port} http2;`],
+    ['ssl_certificate     /etc/ssl/certs/api.example.com.pem;', ''],
+    ['ssl_certificate_key /etc/ssl/private/api.example.com.key;', ''],
     ['server keys.example.com:443;', `server ${latchkey};`],
     ['https://latchkey/', 'http://latchkey/'],
     ['server 127.0.0.1:3000;', `server ${api};`],
@@ -69,22 +77,32 @@ async function startNginx({ latchkey, api }: Surroundings): Promise<Proxy> {
     }`
   const file = join(folder, 'nginx.conf')
   writeFileSync(file, main)
-  return await startProxy('nginx', ['-c', file, '-p', folder, '-e', 'stderr'], port, folder)
+  const args = ['-c', file, '-p', folder, '-e', 'stderr']
+  const stop = await startProxy('nginx', args, port, folder)
+  // Without TLS, which needs a certificate: with prior knowledge (RFC 9113 §3.3).
+  const connectHttp2 = async () => await openHttp2(`http://127.0.0.1:${http2Port}`)
+  return { port, connectHttp2, stop }
 }
 
 async function startCaddy({ latchkey, api }: Surroundings): Promise<Proxy> {
-  const port = await findFreePort()
+  const [port, tlsPort] = [await findFreePort(), await findFreePort()]
   const folder = makeFolder()
   const site = adapt('Caddyfile', [
-    ['\napi.example.com {', `\nhttp://127.0.0.1:${port} {`],
+    ['\napi.example.com {', `\nhttp://127.0.0.1:${port}, https://localhost:${tlsPort} {`],
     ['https://keys.example.com {', `http://${latchkey} {`],
     ['reverse_proxy 127.0.0.1:3000', `reverse_proxy ${api}`],
   ])
   const file = join(folder, 'Caddyfile')
-  // Without the API, which has a fixed port.
-  writeFileSync(file, `{\n\tadmin off\n}\n${site}`)
+  // Without what has a fixed port; and its own authority remains unknown to this machine.
+  const options = 'admin off\n auto_https disable_redirects\n skip_install_trust'
+  writeFileSync(file, `{\n${options}\n}\n${site}`)
   const args = ['run', '--config', file, '--adapter', 'caddyfile']
-  return await startProxy('caddy', args, port, folder)
+  const stop = await startProxy('caddy', args, port, folder)
+  const connectHttp2 = async () => {
+    const ca = readFileSync(join(folder, 'caddy/pki/authorities/local/root.crt'))
+    return await openHttp2(`https://localhost:${tlsPort}`, ca)
+  }
+  return { port, connectHttp2, stop }
 }
 
 function makeFolder(): string {
@@ -109,7 +127,7 @@ async function startProxy(
   args: readonly string[],
   port: number,
   folder: string,
-): Promise<Proxy> {
+): Promise<() => Promise<void>> {
   // Where Caddy keeps what it does not want to ask for again.
   const environment = { ...ENVIRONMENT, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder }
   const child = spawn(command, args, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -129,7 +147,15 @@ async function startProxy(
     }
     await sleep(POLL_MS)
   }
-  return { port, stop }
+  return stop
+}
+
+async function openHttp2(origin: string, ca?: Buffer): Promise<ClientHttp2Session> {
+  const session = startSession(origin, ca === undefined ? {} : { ca })
+  await once(session, 'connect')
+  // The streams fail with it.
+  session.on('error', () => session.destroy())
+  return session
 }
 
 async function end(child: ChildProcess): Promise<void> {
