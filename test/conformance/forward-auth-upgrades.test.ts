@@ -100,6 +100,18 @@ describe.each(PROXIES.map((kind) => ({ kind, label: `${kind.name} (${kind.instal
       expect([...upstream.upgraded, ...upstream.plain]).toEqual([])
     })
 
+    test('An open WebSocket outlives its device, and no other is opened', async () => {
+      const device = await latchkey.register(`to be deleted behind ${kind.name}`)
+      const { tunnel } = await ask([...device.bearer, ...WEBSOCKET])
+      if (tunnel === undefined) throw new Error('no tunnel')
+      const { socket, head } = tunnel
+      await receive(socket, GREETING.length - head.length)
+      await device.delete()
+      expect((await ask([...device.bearer, ...WEBSOCKET])).status).toBe(401)
+      socket.write('still open')
+      expect(await receive(socket, 'still open'.length)).toBe('still open')
+    })
+
     test('The protocol may be spelt WebSocket or WEBSOCKET (RFC 9110 §7.8)', async () => {
       for (const spelling of ['WebSocket', 'WEBSOCKET']) {
         const spelt = WEBSOCKET.map(([name, value]): readonly [string, string] => [

@@ -71,9 +71,9 @@ export async function askForUpgrade(
 /** Waits until so many characters came over the connection. */
 export async function receive(socket: Socket, characters: number): Promise<string> {
   let received = ''
-  while (received.length < characters) {
-    const [bytes]: unknown[] = await once(socket, 'data')
-    received += String(bytes)
-  }
+  const note = (bytes: Buffer) => (received += bytes.toString())
+  socket.on('data', note).resume()
+  while (received.length < characters) await once(socket, 'data')
+  socket.pause().off('data', note)
   return received
 }
