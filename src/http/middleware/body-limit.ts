@@ -13,6 +13,7 @@ const BODY_DEADLINE_MS = 10_000
 export const bodyLimit = factory.createMiddleware(async function bodyLimit(c, next) {
   const { method, raw } = c.req
   if (raw.body !== null && method !== 'GET' && method !== 'HEAD') {
+    if (isEncoded(raw.headers)) return problem(c, 'unsupported_media_type', PLAIN_ONLY)
     if (Number(raw.headers.get('content-length')) > BODY_MAX_BYTES) {
       return problem(c, 'body_too_large')
     }
@@ -23,6 +24,18 @@ export const bodyLimit = factory.createMiddleware(async function bodyLimit(c, ne
   c.set('now', Date.now())
   return await next()
 })
+
+/** RFC 9110 §12.5.3: with a 415, Accept-Encoding says which encodings would have been taken. */
+const PLAIN_ONLY = {
+  detail: 'Send the body as it is, without a Content-Encoding.',
+  headers: { 'Accept-Encoding': 'identity' },
+}
+
+/** Whether the body must be decoded, which nothing here does. A list may have empty elements. */
+function isEncoded(headers: Headers): boolean {
+  const codings = (headers.get('content-encoding') ?? '').split(',')
+  return codings.some((coding) => !['', 'identity'].includes(coding.trim().toLowerCase()))
+}
 
 type BodyFault = 'body_too_large' | 'request_timeout' | 'incomplete_body'
 

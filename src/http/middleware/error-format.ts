@@ -31,6 +31,7 @@ const OAUTH_WORDS: Readonly<Record<number, readonly [OAuthErrorCode, string]>> =
   400: ['invalid_request', 'The request could not be read.'],
   408: ['invalid_request', 'The body did not come in time.'],
   413: ['invalid_request', 'The body may hold 64 KiB.'],
+  415: ['invalid_request', 'Send the body as it is, without a Content-Encoding.'],
   429: ['temporarily_unavailable', 'Too many requests: wait as long as Retry-After says.'],
   500: ['server_error', 'The failure was logged under the request id.'],
   503: ['temporarily_unavailable', 'The answer could not be found out. Try again.'],
