@@ -25,6 +25,8 @@ export function validBody<Schema extends z.ZodType<object>>(schema: Schema) {
     if (!json.ok) return problem(c, 'invalid_json')
     const parsed = schema.safeParse(json.value)
     if (!parsed.success) return problem(c, 'invalid_request', faults(parsed.error))
+    const errors = lostNumbers(parsed.data).slice(0, FAULTS_MAX)
+    if (errors.length > 0) return problem(c, 'invalid_request', { errors })
     c.req.addValidatedData('json', parsed.data)
     return await next()
   })
@@ -42,6 +44,20 @@ function parseJson(text: string): Result<unknown, 'invalid'> {
   } catch {
     return err('invalid')
   }
+}
+
+/**
+ * The numbers that JSON.parse did not keep: it rounds whole numbers past 2^53 - 1, and makes
+ * Infinity of those past 1.8e308.
+ * @param value what fits its schema, which bounds how deep the walk goes
+ */
+function lostNumbers(value: unknown, path: readonly string[] = []): FieldError[] {
+  if (typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER) {
+    const detail = `must be a number from -${Number.MAX_SAFE_INTEGER} to ${Number.MAX_SAFE_INTEGER}`
+    return [{ pointer: pointer(path), detail }]
+  }
+  if (typeof value !== 'object' || value === null) return []
+  return Object.entries(value).flatMap(([name, inner]) => lostNumbers(inner, [...path, name]))
 }
 
 /** Takes query parameters that fit the schema: else 400 naming each fault. */

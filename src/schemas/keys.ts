@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { isHoldableScope, SCOPE_MAX_CHARACTERS, SCOPES_MAX } from '../domain/scopes.ts'
+import { instant } from './instant.ts'
 import { name } from './names.ts'
 import { pageQuery } from './page.ts'
 
@@ -43,9 +44,7 @@ export const unscopedPolicyFields = {
   ...limitFields,
   name: name.optional(),
   /** RFC 3339, in the future. Null: none. */
-  expires_at: z.iso
-    .datetime({ offset: true })
-    .transform((text) => Date.parse(text))
+  expires_at: instant
     .refine((time) => time > Date.now(), 'must be in the future')
     .nullable()
     .optional(),
