@@ -1,3 +1,5 @@
+import type * as z from 'zod'
+import { ok, type Result } from '../domain/result.ts'
 import { parseUserCode, showUserCode } from '../domain/user-code.ts'
 import { rfc3339 } from '../domain/time.ts'
 import { capReached } from '../http/auth/cap-reached.ts'
@@ -7,10 +9,11 @@ import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
 import { clientIp } from '../http/client.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
+import type { FieldError } from '../http/problem-types.ts'
 import { validBody } from '../http/validate.ts'
 import { claimDecision } from '../schemas/claims.ts'
 import { chargeClaimAttempt } from '../services/claims/charge-claim.ts'
-import { decideClaim } from '../services/claims/decide-claim.ts'
+import { type ClaimDecision, decideClaim } from '../services/claims/decide-claim.ts'
 import { type Claim, type ClaimStatus, findClaimFor } from '../services/claims/find-claim.ts'
 import { keyInputOf } from './key-input.ts'
 import { replayHeaders } from './wire.ts'
@@ -26,19 +29,11 @@ export const claims = factory
     return c.json(toWire(found.value.claim, code, found.value.status))
   })
   .post('/v1/claims/:user_code', requireUser(), idempotent, validBody(claimDecision), async (c) => {
-    const { user, now } = c.var
     const code = c.req.param('user_code')
+    const decision = decisionOf(c.req.valid('json'), c.var)
+    if (!decision.ok) return problem(c, 'invalid_request', { errors: decision.reason })
     if (!(await mayTryCode(c))) return problem(c, 'rate_limited')
-    const answer = c.req.valid('json')
-    const decision =
-      answer.decision === 'deny'
-        ? answer
-        : {
-            ...answer,
-            key: keyInputOf(answer.key, now),
-            deviceId: answer.device_id,
-          }
-    const input = { userId: user.id, typedCode: code, decision }
+    const input = { userId: c.var.user.id, typedCode: code, decision: decision.value }
     const decided = await decideClaim(userContextOf(c), input)
     if (decided.ok) {
       const { decision, grantedName, grantedScopes, deviceId } = decided.value
@@ -66,6 +61,16 @@ export const claims = factory
       }
     }
   })
+
+/** The wire's answer in the services' words. */
+function decisionOf(
+  answer: z.output<typeof claimDecision>,
+  asked: { readonly now: number },
+): Result<ClaimDecision, FieldError[]> {
+  if (answer.decision === 'deny') return ok(answer)
+  const key = keyInputOf(answer.key, asked, '/key')
+  return key.ok ? ok({ ...answer, key: key.value, deviceId: answer.device_id }) : key
+}
 
 type UserContext = Parameters<typeof clientIp>[0] & { readonly var: UserEnv['Variables'] }
 

@@ -23,7 +23,9 @@ export const devices = factory
   .post('/v1/devices', requireUser(), idempotent, validBody(deviceCreation), async (c) => {
     const { user, settings, now } = c.var
     const { key: policy, ...fields } = c.req.valid('json')
-    const input = { ...fields, userId: user.id, key: keyInputOf(policy, now) }
+    const key = keyInputOf(policy, c.var, '/key')
+    if (!key.ok) return problem(c, 'invalid_request', { errors: key.reason })
+    const input = { ...fields, userId: user.id, key: key.value }
     const created = await createDevice(userContextOf(c), input)
     if (!created.ok && created.reason === 'cap_reached') return capReached(c, 'devices')
     if (!created.ok) return problem(c, created.reason)

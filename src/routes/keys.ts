@@ -36,7 +36,9 @@ export const keys = factory
     const { user, settings, now } = c.var
     const device = { userId: user.id, deviceId: c.req.param('id') }
     c.var.log.deviceId = device.deviceId
-    const input = { ...device, ...keyInputOf(c.req.valid('json'), now) }
+    const policy = keyInputOf(c.req.valid('json'), c.var)
+    if (!policy.ok) return problem(c, 'invalid_request', { errors: policy.reason })
+    const input = { ...device, ...policy.value }
     const created = await createKey(userContextOf(c), input)
     if (!created.ok && created.reason === 'cap_reached') return capReached(c, 'keys')
     if (!created.ok) return problem(c, created.reason)
@@ -55,8 +57,10 @@ export const keys = factory
   })
   .patch('/v1/devices/:id/keys/:key_id', requireUser(), validBody(keyChange), async (c) => {
     const { now } = c.var
-    const { enabled, ...policy } = c.req.valid('json')
-    const input = { path: pathOf(c, c.req.param()), ...keyInputOf(policy, now), enabled }
+    const { enabled, ...fields } = c.req.valid('json')
+    const policy = keyInputOf(fields, c.var)
+    if (!policy.ok) return problem(c, 'invalid_request', { errors: policy.reason })
+    const input = { path: pathOf(c, c.req.param()), ...policy.value, enabled }
     const updated = await updateKey(userContextOf(c), input)
     if (updated.ok) return c.json(toWireKey(updated.value, now))
     return updated.reason === 'cap_reached' ? capReached(c, 'keys') : problem(c, updated.reason)

@@ -1,5 +1,6 @@
+import type * as z from 'zod'
 import type { UsageRow } from '../domain/usage-count.ts'
-import { rfc3339 } from '../domain/time.ts'
+import { DAY_MS, rfc3339 } from '../domain/time.ts'
 import { verifyContextOf } from '../http/auth/contexts.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
@@ -14,12 +15,26 @@ export const usage = factory
   .createApp()
   .get('/v1/devices/:id/usage', requireUser(), validQuery(usageQuery), async (c) => {
     const ctx = verifyContextOf(c)
+    const range = rangeOf(c.req.valid('query'), ctx.now)
+    if (range.from >= range.to) {
+      const errors = [{ pointer: '/from', detail: 'must be before to' }]
+      return problem(c, 'invalid_request', { errors })
+    }
     const path = { userId: c.var.user.id, deviceId: c.req.param('id') }
     const device = await findDevice(ctx, path)
     if (!device.ok) return problem(c, device.reason)
-    const rows = await readUsage(ctx, { deviceId: path.deviceId, ...c.req.valid('query') })
+    const rows = await readUsage(ctx, { deviceId: path.deviceId, ...range })
     return c.json({ items: sumByKey(rows) })
   })
+
+/** How far back a query looks where it does not say. */
+const DEFAULT_RANGE_MS = { hour: DAY_MS, day: 30 * DAY_MS } as const
+
+/** What a query asks for; without an end, up to the time of the request and with it. */
+function rangeOf(query: z.output<typeof usageQuery>, now: number) {
+  const { interval, to = now + 1, from = to - DEFAULT_RANGE_MS[interval] } = query
+  return { interval, from, to }
+}
 
 type UsageItem = {
   readonly start: string

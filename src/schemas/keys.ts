@@ -43,11 +43,8 @@ export const scopes = z
 export const unscopedPolicyFields = {
   ...limitFields,
   name: name.optional(),
-  /** RFC 3339, in the future. Null: none. */
-  expires_at: instant
-    .refine((time) => time > Date.now(), 'must be in the future')
-    .nullable()
-    .optional(),
+  /** The route says whether it is in the future. Null: none. */
+  expires_at: instant.nullable().optional(),
   expires_in: z.int().min(1).max(EXPIRES_IN_MAX_SECONDS).optional(),
   /** Whether its device may rotate it. */
   self_rotation: z.boolean().optional(),

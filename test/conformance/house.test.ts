@@ -36,6 +36,10 @@ describe('the house', () => {
     ])
   })
 
+  it('reads no clock in a schema: the one time of a request is its route’s to compare', () => {
+    expect(found(/Date\.now|new Date\(\)/, /^src\/schemas/)).toEqual([])
+  })
+
   it('writes what a user changes through openChange, whose guard no statement can forget', () => {
     const files = found(
       /\.(insert|update|delete)\((sessions|devices|apiKeys|users|keySecrets)\b/,

@@ -62,6 +62,8 @@ describe('keys of a device', () => {
     [{ expires_in: 1.5 }, '/expires_in'],
     [{ expires_at: 'tomorrow' }, '/expires_at'],
     [{ expires_at: '2020-01-01T00:00:00Z' }, '/expires_at'],
+    [{ expires_at: '1970-01-01T00:00:00Z' }, '/expires_at'],
+    [{ expires_at: '0000-01-01T00:00:00+01:00' }, '/expires_at'],
     [{ expires_at: '2100-01-01T00:00:00Z', expires_in: 5 }, '/expires_in'],
     [{ name: 'a\u202Eb' }, '/name'],
     [{ rate_limits: {} }, '/rate_limits'],
