@@ -1,6 +1,6 @@
 import { err, ok, type Result } from '../domain/result.ts'
 import { isLiteralScope, SCOPES_MAX } from '../domain/scopes.ts'
-import { readDeviceCredential } from '../http/auth/credential.ts'
+import { DEVICE_CREDENTIAL_PLACES, readDeviceCredential } from '../http/auth/credential.ts'
 import { refusedCredential } from '../http/auth/refuse.ts'
 import { refused, verifyPresented } from '../http/auth/verify-presented.ts'
 import { factory } from '../http/env.ts'
@@ -27,7 +27,9 @@ export const forwardAuth = factory.createApp().all('/v1/forward-auth', async (c)
   }
   const presented = readDeviceCredential(c.req.raw.headers)
   if (!presented.ok) {
-    if (presented.reason !== 'several') return refusedCredential(c, presented.reason)
+    if (presented.reason !== 'several') {
+      return refusedCredential(c, presented.reason, DEVICE_CREDENTIAL_PLACES)
+    }
     return problem(c, 'invalid_credential', { detail: PROBLEMS.several_credentials.meaning })
   }
 

@@ -11,6 +11,11 @@ export type CredentialFault =
   /** More than one was. */
   | 'several'
 
+/** For a device that has presented nothing: where that belongs. */
+export const DEVICE_CREDENTIAL_PLACES =
+  'A device presents its credential as Authorization: Bearer or Authorization: ApiKey, or in ' +
+  'X-API-Key.'
+
 /**
  * Takes a device's credential from the places that may hold one: `Authorization: Bearer` or
  * `ApiKey`, `X-API-Key`, and a field of the body where the route allows that. Never the query

@@ -37,7 +37,7 @@ async function authenticateBearer(
     if (presented.reason === 'several') {
       return err(oauthError(c, 400, 'invalid_request', 'more than one credential'))
     }
-    return err(noVerifier(c, presented.reason === 'missing' ? '' : INVALID_TOKEN))
+    return err(presented.reason === 'missing' ? nothingPresented(c) : invalidToken(c))
   }
   const verified = await verifyPresented(c, presented.value, { asVerifier: true })
   if (verified.valid) return ok(verified)
@@ -45,13 +45,20 @@ async function authenticateBearer(
   const { denial, meter } = verified
   noteDenial(c, denial)
   if (denial === 'insufficient_scope') return err(insufficientScope(c))
-  return err(meter === null ? noVerifier(c, INVALID_TOKEN) : tooMany(c, meter))
+  return err(meter === null ? invalidToken(c) : tooMany(c, meter))
 }
 
-const INVALID_TOKEN = ', error="invalid_token"'
+const BEARER = 'Bearer realm="latchkey"'
 
-/** @param fault RFC 6750 §3.1: nothing where no token was presented */
-function noVerifier(c: AppContext, fault: string): Response {
-  const challenge = { 'WWW-Authenticate': `Bearer realm="latchkey"${fault}` }
+/** RFC 6750 §3.1: no `error` in the challenge where no token was presented. */
+function nothingPresented(c: AppContext): Response {
+  const words =
+    'A credential is needed: Authorization: Bearer or ApiKey, X-API-Key, or client_id and ' +
+    'client_secret.'
+  return oauthError(c, 401, 'invalid_client', words, { 'WWW-Authenticate': BEARER })
+}
+
+function invalidToken(c: AppContext): Response {
+  const challenge = { 'WWW-Authenticate': `${BEARER}, error="invalid_token"` }
   return oauthError(c, 401, 'invalid_client', "a verifier's credential is needed", challenge)
 }

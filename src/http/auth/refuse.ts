@@ -5,7 +5,7 @@ import type { AppContext } from '../env.ts'
 import { retryAfter } from '../limit-headers.ts'
 import { noteDenial } from '../log.ts'
 import { problem } from '../problem.ts'
-import { problemOfDenial } from '../problems.ts'
+import { problemOfDenial, PROBLEMS } from '../problems.ts'
 import type { CredentialFault } from './credential.ts'
 
 /**
@@ -45,11 +45,18 @@ export function throttled(c: AppContext): Response {
   return problem(c, 'rate_limited')
 }
 
-/** Answers a request in which there is not exactly one credential of an accepted form. */
-export function refusedCredential(c: AppContext, fault: CredentialFault): Response {
+/**
+ * Answers a request in which there is not exactly one credential of an accepted form.
+ * @param places tells who has presented nothing where that belongs
+ */
+export function refusedCredential(
+  c: AppContext,
+  fault: CredentialFault,
+  places: string = PROBLEMS.missing_credential.meaning,
+): Response {
   switch (fault) {
     case 'missing':
-      return problem(c, 'missing_credential')
+      return problem(c, 'missing_credential', { detail: places })
     case 'several':
       return problem(c, 'several_credentials')
     case 'malformed':

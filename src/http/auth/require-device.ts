@@ -6,7 +6,7 @@ import { isLiteralScope, VERIFY_OWN } from '../../domain/scopes.ts'
 import type { Credential } from '../../services/verify/verify-key.ts'
 import type { AppEnv } from '../env.ts'
 import { isJson } from '../validate.ts'
-import { readDeviceCredential } from './credential.ts'
+import { DEVICE_CREDENTIAL_PLACES, readDeviceCredential } from './credential.ts'
 import { denied, refusedCredential } from './refuse.ts'
 import { refused, verifyPresented } from './verify-presented.ts'
 
@@ -60,7 +60,7 @@ export function requireDevice(options: RequireDeviceOptions = {}) {
   return createMiddleware<DeviceEnv>(async function requireDevice(c, next) {
     const field = takesBody ? await readApiKeyField(c.req) : undefined
     const presented = readDeviceCredential(c.req.raw.headers, field)
-    if (!presented.ok) return refusedCredential(c, presented.reason)
+    if (!presented.ok) return refusedCredential(c, presented.reason, DEVICE_CREDENTIAL_PLACES)
 
     const verified = await verifyPresented(c, presented.value, { scopes, asVerifier })
     if (!verified.valid) return refused(c, verified, asVerifier ? [VERIFY_OWN] : scopes)

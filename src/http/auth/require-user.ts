@@ -14,17 +14,20 @@ export type RequireUserOptions = {
   readonly schemes?: readonly string[]
 }
 
+const ACCESS_TOKEN_PLACE =
+  'Send an access token as Authorization: Bearer. POST /v1/sessions gives one.'
+
 /**
  * Lets in who presents an access token of a live session; the route reads `c.var.user`. A request
  * that may change something is one of the user's 600 a minute and location, whatever it makes.
  */
 export function requireUser(options: RequireUserOptions = {}) {
+  // The classic door, which takes other schemes, keeps its own words.
+  const places = options.schemes === undefined ? ACCESS_TOKEN_PLACE : undefined
   const schemes = (options.schemes ?? ['Bearer']).map((scheme) => scheme.toLowerCase())
   return createMiddleware<UserEnv>(async function requireUser(c, next) {
-    const header = c.req.header('authorization')
-    if (header === undefined) return refusedCredential(c, 'missing')
-    const presented = readAuthorization(header, schemes)
-    if (!presented.ok) return refusedCredential(c, presented.reason)
+    const presented = readAuthorization(c.req.header('authorization') ?? '', schemes)
+    if (!presented.ok) return refusedCredential(c, presented.reason, places)
 
     const verified = await verifyAccessToken(verifyContextOf(c), presented.value)
     if (!verified.ok) return denied(c, verified.reason)
