@@ -21,6 +21,7 @@ export const oauthMetadata = factory
   })
   .get('/.well-known/oauth-authorization-server', (c) => {
     const { publicUrl: issuer } = c.var.settings
+    // No response_types_supported: there are none, and RFC 8414 §3.2 leaves out an empty list.
     return c.json(
       {
         issuer,
@@ -30,7 +31,6 @@ export const oauthMetadata = factory
         revocation_endpoint: `${issuer}/oauth/revoke`,
         jwks_uri: `${issuer}/.well-known/jwks.json`,
         grant_types_supported: [CLIENT_CREDENTIALS, DEVICE_CODE],
-        response_types_supported: [],
         // `none` is for a device without credentials.
         token_endpoint_auth_methods_supported: [...CLIENT_AUTHENTICATION, 'none'],
         introspection_endpoint_auth_methods_supported: [...CLIENT_AUTHENTICATION, 'Bearer'],
