@@ -23,7 +23,7 @@ export type OAuthErrorCode =
  */
 export function oauthError(
   c: AppContext,
-  status: 400 | 401 | 403 | 429,
+  status: 400 | 401 | 403,
   error: OAuthErrorCode,
   description: string,
   headers: Readonly<Record<string, string>> = {},

@@ -4,7 +4,7 @@ import type { Problem, ProblemOptions } from './problem-types.ts'
 import { type ProblemCode, PROBLEMS } from './problems.ts'
 
 /** The window of the platform's limiters, which do not tell when it ends. */
-export const LIMIT_WINDOW_SECONDS = 60
+const LIMIT_WINDOW_SECONDS = 60
 
 /**
  * Answers with an error, in the format of this path: a problem document, unless a middleware has

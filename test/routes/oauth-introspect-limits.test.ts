@@ -29,7 +29,7 @@ describe('introspection', () => {
     }
     for (const headers of ways) {
       const answer = await postForm('/oauth/introspect', { token: 'made-up' }, headers)
-      expectOAuthError(answer, 429, 'slow_down')
+      expectOAuthError(answer, 429, 'temporarily_unavailable')
       expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(3500)
     }
   })
@@ -54,7 +54,7 @@ describe('introspection', () => {
     for (const made of ['an-unknown-secret-1', 'an-unknown-secret-2']) {
       expect((await ask(made, crowded)).body).toEqual({ active: false })
     }
-    expectOAuthError(await ask(imported, crowded), 429, 'slow_down')
+    expectOAuthError(await ask(imported, crowded), 429, 'temporarily_unavailable')
     expect((await ask(imported, quiet)).body).toMatchObject({ active: true })
   })
 })

@@ -224,7 +224,7 @@ describe.each(KEY_KINDS)('RFC 7662 §2.1: who may ask with %s', (_, limits) => {
     const ask = async () => await postForm(INTROSPECT, { token: device.secret }, bearer)
     expect((await ask()).body).toMatchObject({ active: true })
     const over = await ask()
-    expectOAuthError(over, 429, 'slow_down')
+    expectOAuthError(over, 429, 'temporarily_unavailable')
     expect(over.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
   })
 

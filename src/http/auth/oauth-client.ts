@@ -8,7 +8,7 @@ import type { Form } from '../form.ts'
 import { retryAfter } from '../limit-headers.ts'
 import { noteDenial } from '../log.ts'
 import { oauthError } from '../oauth-error.ts'
-import { LIMIT_WINDOW_SECONDS } from '../problem.ts'
+import { problem } from '../problem.ts'
 import { type ClientCredentials, readClientCredentials } from './client-credentials.ts'
 import { verifyPresented } from './verify-presented.ts'
 
@@ -80,8 +80,9 @@ export async function readClientId(
  */
 export function tooMany(c: AppContext, meter: MeterDecision | null): Response {
   if (meter === null) c.var.log.subject = 'made-up'
-  const wait = meter === null ? String(LIMIT_WINDOW_SECONDS) : retryAfter(meter, c.var.now)
-  return oauthError(c, 429, 'slow_down', 'too many requests', { 'Retry-After': wait })
+  const headers = meter === null ? {} : { 'Retry-After': retryAfter(meter, c.var.now) }
+  // Not slow_down, which answers an early poll and nothing else (RFC 8628 §3.5).
+  return problem(c, 'rate_limited', { headers })
 }
 
 function invalidClient(c: AppContext): Response {
