@@ -55,6 +55,41 @@ describe('GET /problems/{code}', () => {
   })
 })
 
+describe('what is public and static', () => {
+  const open = { ...env, CORS_ORIGINS: 'https://app.example' }
+  const senders = [{}, { Origin: 'https://app.example' }, { Origin: 'https://evil.example' }]
+
+  it.each([
+    '/.well-known/jwks.json',
+    '/.well-known/oauth-authorization-server',
+    '/problems/not_found',
+  ])('%s has the same headers for every origin, whatever CORS_ORIGINS says', async (path) => {
+    for (const method of ['GET', 'HEAD']) {
+      for (const headers of senders) {
+        for (const given of [env, open]) {
+          const answer = await call(method, path, { headers, env: given })
+          expect(answer.status).toBe(200)
+          expect(answer.headers.get('cache-control')).toMatch(/^public, /)
+          expect(answer.headers.get('access-control-allow-origin')).toBe('*')
+          const others = [...answer.headers.keys()].filter((name) =>
+            name.startsWith('access-control-'),
+          )
+          expect(others).toEqual(['access-control-allow-origin'])
+          expect(answer.headers.get('vary')).toBeNull()
+        }
+      }
+    }
+  })
+
+  it('an error beside them is neither', async () => {
+    const headers = { Origin: 'https://evil.example' }
+    const answer = await call('GET', '/problems/no-such-code', { headers, env: open })
+    expectProblem(answer, 404, 'not_found')
+    expect(answer.headers.get('access-control-allow-origin')).toBeNull()
+    expect(answer.headers.get('vary')).toBe('Origin')
+  })
+})
+
 describe('a deployment whose settings are wrong', () => {
   const SECRET = 'hunter2-hunter2'
   const key = Buffer.alloc(32, 7).toString('base64url')

@@ -3,10 +3,19 @@ import { factory } from '../env.ts'
 
 const DAY_SECONDS = 86_400
 
-/** CORS for the origins of CORS_ORIGINS; without any, no request is treated differently. */
+/**
+ * CORS for the origins of CORS_ORIGINS. What says that it is public is so for every origin,
+ * whatever that setting holds: a shared cache keeps one answer for all.
+ */
 export const crossOrigin = factory.createMiddleware(async function crossOrigin(c, next) {
   const { corsOrigins } = c.var.settings
-  if (corsOrigins.length === 0) return await next()
+  const isPreflight = corsOrigins.length > 0 && c.req.method === 'OPTIONS'
+  if (!isPreflight) await next()
+  if (/\bpublic\b/.test(c.res.headers.get('cache-control') ?? '')) {
+    c.header('Access-Control-Allow-Origin', '*')
+    return
+  }
+  if (corsOrigins.length === 0) return
   const answer = cors({
     origin: [...corsOrigins],
     allowHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'X-API-Key', 'X-Request-Id'],
@@ -22,5 +31,6 @@ export const crossOrigin = factory.createMiddleware(async function crossOrigin(c
     ],
     maxAge: DAY_SECONDS,
   })
-  return await answer(c, next)
+  // The route has answered, unless this is a preflight: that one is answered here.
+  return await answer(c, () => Promise.resolve())
 })
