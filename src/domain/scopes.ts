@@ -9,7 +9,7 @@ export const SCOPES_MAX = 64
 /** Verifies the devices of its own owner. */
 export const VERIFY_OWN = 'keys:verify'
 /** Verifies everyone's devices, while its owner is an admin. */
-const VERIFY_ALL = 'keys:verify-all'
+export const VERIFY_ALL = 'keys:verify-all'
 
 /** Scopes over keys themselves: no wildcard covers them, and there are no others. */
 const RESERVED = 'keys:'
@@ -60,6 +60,11 @@ function includesScope(wide: string, narrow: string): boolean {
   if (wide === narrow) return true
   if (isReservedScope(narrow)) return false
   return wide === '*' || (wide.endsWith(':*') && narrow.startsWith(wide.slice(0, -1)))
+}
+
+/** Whether a user of that role may give a key these scopes. */
+export function mayGiveScopes(role: 'user' | 'admin', scopes: readonly string[]): boolean {
+  return role === 'admin' || !scopes.includes(VERIFY_ALL)
 }
 
 /** Whose devices a key with these scopes may verify: its owner's, everyone's, or nobody's. */

@@ -1,6 +1,7 @@
 import type { Context } from 'hono'
 import { limitedNetwork } from '../domain/network.ts'
 import { err } from '../domain/result.ts'
+import { mayGiveScopes, VERIFY_ALL } from '../domain/scopes.ts'
 import { SECOND_MS } from '../domain/time.ts'
 import { parseUserCode, showUserCode } from '../domain/user-code.ts'
 import { auditContextOf, verifyContextOf, visitorContextOf } from '../http/auth/contexts.ts'
@@ -98,6 +99,11 @@ async function takeAnswer(c: PageContext, form: Form, accessToken: string): Prom
   if (!answer.success) {
     const [issue] = answer.error.issues
     const fault = `${String(issue?.path[0] ?? 'answer')}: ${issue?.message ?? 'not valid'}`
+    return decisionPage(c, claim.value, code, visitor, fault)
+  }
+  const scopes = answer.data.decision === 'approve' ? (answer.data.scopes ?? []) : []
+  if (!mayGiveScopes(verified.value.role, scopes)) {
+    const fault = `Only an admin can give a key the scope ${VERIFY_ALL}.`
     return decisionPage(c, claim.value, code, visitor, fault)
   }
   const decision =

@@ -1,5 +1,5 @@
 import type * as z from 'zod'
-import { ok, type Result } from '../domain/result.ts'
+import { err, ok, type Result } from '../domain/result.ts'
 import { parseUserCode, showUserCode } from '../domain/user-code.ts'
 import { rfc3339 } from '../domain/time.ts'
 import { capReached } from '../http/auth/cap-reached.ts'
@@ -15,7 +15,7 @@ import { claimDecision } from '../schemas/claims.ts'
 import { chargeClaimAttempt } from '../services/claims/charge-claim.ts'
 import { type ClaimDecision, decideClaim } from '../services/claims/decide-claim.ts'
 import { type Claim, type ClaimStatus, findClaimFor } from '../services/claims/find-claim.ts'
-import { keyInputOf } from './key-input.ts'
+import { keyInputOf, type PolicyAsker, scopeFaults } from './key-input.ts'
 import { replayHeaders } from './wire.ts'
 
 /** A user's answer to a device that shows a code. Unknown, decided and expired are the same 404. */
@@ -65,11 +65,14 @@ export const claims = factory
 /** The wire's answer in the services' words. */
 function decisionOf(
   answer: z.output<typeof claimDecision>,
-  asked: { readonly now: number },
+  asker: PolicyAsker,
 ): Result<ClaimDecision, FieldError[]> {
   if (answer.decision === 'deny') return ok(answer)
-  const key = keyInputOf(answer.key, asked, '/key')
-  return key.ok ? ok({ ...answer, key: key.value, deviceId: answer.device_id }) : key
+  const key = keyInputOf(answer.key, asker, '/key')
+  const faults = scopeFaults(answer.scopes, asker.user, '/scopes')
+  if (!key.ok) return err([...key.reason, ...faults])
+  if (faults.length > 0) return err(faults)
+  return ok({ ...answer, key: key.value, deviceId: answer.device_id })
 }
 
 type UserContext = Parameters<typeof clientIp>[0] & { readonly var: UserEnv['Variables'] }

@@ -1,5 +1,6 @@
 import type * as z from 'zod'
 import { err, ok, type Result } from '../domain/result.ts'
+import { mayGiveScopes, VERIFY_ALL } from '../domain/scopes.ts'
 import { SECOND_MS } from '../domain/time.ts'
 import type { FieldError } from '../http/problem-types.ts'
 import type { keyPolicy } from '../schemas/keys.ts'
@@ -7,21 +8,29 @@ import type { KeyInput } from '../services/keys/key-row.ts'
 
 type KeyPolicy = z.output<typeof keyPolicy>
 
+/** What decides about a policy beside its schema: when it is asked for, and by whom. */
+export type PolicyAsker = {
+  readonly now: number
+  readonly user: { readonly role: 'user' | 'admin' }
+}
+
 /**
  * The wire's key policy in the services' words: one expiry, in milliseconds.
  * @param at the pointer of the policy in the body
- * @returns or what is wrong with it at the time of the request, which no schema knows
+ * @returns or what is wrong with it, of what no schema knows
  */
 export function keyInputOf(
   policy: KeyPolicy,
-  { now }: { readonly now: number },
+  { now, user }: PolicyAsker,
   at: '' | '/key' = '',
 ): Result<KeyInput, FieldError[]> {
   const { name, scopes, expires_at: expiresAt, expires_in: expiresIn, quota } = policy
   const { rate_limit: rate, self_rotation: selfRotation } = policy
+  const errors = scopeFaults(scopes, user, `${at}/scopes`)
   if (typeof expiresAt === 'number' && expiresAt <= now) {
-    return err([{ pointer: `${at}/expires_at`, detail: 'must be in the future' }])
+    errors.unshift({ pointer: `${at}/expires_at`, detail: 'must be in the future' })
   }
+  if (errors.length > 0) return err(errors)
   return ok({
     name,
     scopes,
@@ -30,4 +39,14 @@ export function keyInputOf(
     rateLimit: rate && { limit: rate.limit, windowSeconds: rate.window_seconds },
     expiresAt: expiresIn === undefined ? expiresAt : now + expiresIn * SECOND_MS,
   })
+}
+
+/** What is wrong with scopes that this user gives to a key. */
+export function scopeFaults(
+  scopes: readonly string[] = [],
+  user: PolicyAsker['user'],
+  pointer: string,
+): FieldError[] {
+  if (mayGiveScopes(user.role, scopes)) return []
+  return [{ pointer, detail: `${VERIFY_ALL} needs an admin` }]
 }

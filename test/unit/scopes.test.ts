@@ -5,6 +5,7 @@ import {
   coversScopes,
   isHoldableScope,
   isLiteralScope,
+  mayGiveScopes,
   verifierReach,
 } from '../../src/domain/scopes.ts'
 
@@ -121,6 +122,12 @@ describe('scopes', () => {
     expect(coversScopes(['a', 'b:*'], ['a', 'c'])).toBe(false)
     expect(coversScopes([], ['a'])).toBe(false)
     expect(coversScopes([], [])).toBe(true)
+  })
+
+  it('may be given to a key by anybody, but for keys:verify-all', () => {
+    expect(mayGiveScopes('user', ['*', 'keys:verify', 'keys:verify-alls'])).toBe(true)
+    expect(mayGiveScopes('user', ['a', 'keys:verify-all'])).toBe(false)
+    expect(mayGiveScopes('admin', ['a', 'keys:verify-all'])).toBe(true)
   })
 
   it('say whose devices may be verified', () => {
