@@ -20,6 +20,7 @@ import {
   routesOfApp,
 } from '../support/route-table.ts'
 import { dumpDatabase } from '../support/rows.ts'
+import { sentIn, triedIn, WORLDS, WORLDS_OF_SECRETS } from '../support/worlds.ts'
 
 /** Where a path's ids are taken from: two devices of the caller's, another user's, and nowhere. */
 type Place = 'own' | 'own second' | "another's" | 'nowhere'
@@ -28,7 +29,7 @@ const PLACES: readonly Place[] = ['own', 'own second', "another's", 'nowhere']
 let caller: TestUser
 let ids: Record<Place, Record<ParamKind, string>>
 let accessTokens: BadCredential[]
-const deviceSecrets: BadCredential[] = []
+const deviceSecrets: (BadCredential & { readonly kind: string })[] = []
 
 beforeAll(async () => {
   caller = await makeUser()
@@ -50,7 +51,7 @@ beforeAll(async () => {
   accessTokens = await badAccessTokens()
   for (const [kind, limits] of KEY_KINDS) {
     for (const bad of await badDeviceSecrets(limits)) {
-      deviceSecrets.push({ ...bad, label: `${bad.label}, ${kind}` })
+      deviceSecrets.push({ ...bad, kind, label: `${bad.label}, ${kind}` })
     }
   }
 })
@@ -72,12 +73,12 @@ describe('the table', () => {
   })
 })
 
-describe("a user's route takes nothing but a good access token", () => {
+describe.each(WORLDS)("a user's route takes only a good access token, $label", (world) => {
   it.each(routesFor('access token'))('$name', async (route) => {
     const path = pathOf(route, (kind) => ids.own[kind])
     const before = await dumpDatabase()
-    for (const { label, headers, code } of accessTokens) {
-      const answer = await call(route.method, path, { body: route.body, headers })
+    for (const { label, headers, code } of triedIn(world, accessTokens)) {
+      const answer = await call(route.method, path, sentIn(world, { body: route.body, headers }))
       expectRefusal(answer, route, 401, code, label)
     }
     expect(await dumpDatabase()).toBe(before)
@@ -87,17 +88,18 @@ describe("a user's route takes nothing but a good access token", () => {
     const headers = { Authorization: `Bearer ${caller.token}, Bearer ${caller.token}` }
     const path = pathOf(route, (kind) => ids.own[kind])
     const before = await dumpDatabase()
-    const answer = await call(route.method, path, { body: route.body, headers })
+    const answer = await call(route.method, path, sentIn(world, { body: route.body, headers }))
     expectRefusal(answer, route, 400, 'several_credentials', 'two')
     expect(await dumpDatabase()).toBe(before)
   })
 })
 
-describe("a device's route takes nothing but a good secret", () => {
+describe.each(WORLDS_OF_SECRETS)("a device's route takes only a good secret, $label", (world) => {
   it.each(routesFor('device secret'))('$name', async (route) => {
     const before = await dumpDatabase()
-    for (const { label, headers, code } of deviceSecrets) {
-      const answer = await call(route.method, route.pattern, { body: route.body, headers })
+    for (const { label, headers, code } of triedIn(world, deviceSecrets)) {
+      const options = sentIn(world, { body: route.body, headers })
+      const answer = await call(route.method, route.pattern, options)
       expectRefusal(answer, route, 401, code, label)
     }
     expect(await dumpDatabase()).toBe(before)
@@ -105,11 +107,11 @@ describe("a device's route takes nothing but a good secret", () => {
 
   it.each(routesFor('body field'))('$name', async (route) => {
     const before = await dumpDatabase()
-    for (const { label, headers } of deviceSecrets.filter(
+    for (const { label, headers } of triedIn(world, deviceSecrets).filter(
       ({ headers }) => 'Authorization' in headers,
     )) {
       const body = { api_key: headers['Authorization']?.replace(/^Bearer /, '') }
-      const answer = await call(route.method, route.pattern, { body })
+      const answer = await call(route.method, route.pattern, sentIn(world, { body }))
       expect({ label, status: answer.status, body: answer.body }).toEqual({
         label,
         status: 403,
@@ -120,16 +122,18 @@ describe("a device's route takes nothing but a good secret", () => {
   })
 })
 
-describe('an OAuth route takes nothing but a good client', () => {
+describe.each(WORLDS_OF_SECRETS)('an OAuth route takes only a good client, $label', (world) => {
   it.each(routesFor('client'))('$name', async (route) => {
     const before = await dumpDatabase()
-    for (const { label, headers } of deviceSecrets) {
+    const { given } = world
+    for (const { label, headers } of triedIn(world, deviceSecrets)) {
       const secret = headers['Authorization']?.replace(/^Bearer /, '') ?? ''
-      const asClient = basic(ids.own.device, secret)
-      const answer = await postForm(route.pattern, route.form ?? {}, asClient)
+      const asClient = { ...given.headers, ...basic(ids.own.device, secret) }
+      const answer = await postForm(route.pattern, route.form ?? {}, asClient, given.env)
       expect({ label, isRefused: answer.status === 401 }).toEqual({ label, isRefused: true })
       expectOAuthError(answer, 401, 'invalid_client')
-      const asBearer = await postForm(route.pattern, route.form ?? {}, headers)
+      const bearer = { ...given.headers, ...headers }
+      const asBearer = await postForm(route.pattern, route.form ?? {}, bearer, given.env)
       expect({ label, status: asBearer.status, isShaped: isOAuthError(asBearer) }).toEqual({
         label,
         status: 401,
@@ -140,7 +144,7 @@ describe('an OAuth route takes nothing but a good client', () => {
   })
 })
 
-describe("what is another's is what is not there: the same 404, and nothing changes", () => {
+describe.each(WORLDS)("what is another's is the same 404 as what is not there, $label", (world) => {
   const owned = routesFor('access token').filter(({ params }) => params !== undefined)
 
   it.each(owned)('$name', async (route) => {
@@ -152,7 +156,8 @@ describe("what is another's is what is not there: the same 404, and nothing chan
       const isOwn = first === 'own' || first === 'own second'
       if (isOwn && places.every((place) => place === first)) continue
       const path = pathOf(route, (kind, name) => ids[places[names.indexOf(name)] ?? 'own'][kind])
-      const answer = await call(route.method, path, { body: route.body, token: caller.token })
+      const options = sentIn(world, { body: route.body, token: caller.token })
+      const answer = await call(route.method, path, options)
       expectProblem(answer, 404, 'not_found')
       bodies.add(JSON.stringify(withoutInstance(answer.body)))
     }
@@ -161,13 +166,15 @@ describe("what is another's is what is not there: the same 404, and nothing chan
   })
 })
 
-describe('what one user reads names nothing of another', () => {
+describe.each(WORLDS)('what one user reads names nothing of another, $label', (world) => {
   const reading = routesFor('access token').filter(({ method }) => method === 'GET')
 
   it.each(reading)('$name', async (route) => {
     const path = pathOf(route, (kind) => ids.own[kind])
-    const answer = await call('GET', path, { token: caller.token })
+    const answer = await call('GET', path, sentIn(world, { token: caller.token }))
     expect(answer.status).toBe(200)
+    const page = world.given.headers?.['Origin'] ?? null
+    expect(answer.headers.get('access-control-allow-origin')).toBe(page)
     for (const id of Object.values(ids["another's"])) expect(answer.text).not.toContain(id)
   })
 })
