@@ -50,8 +50,8 @@ export const claims = factory
       case 'idempotency_key_reused':
         return problem(c, decided.reason)
       case 'cap_reached': {
-        const isNewDevice = decision.decision === 'deny' || decision.deviceId === undefined
-        return capReached(c, isNewDevice ? 'devices' : 'keys')
+        const isForDevice = 'deviceId' in input.decision && input.decision.deviceId !== undefined
+        return capReached(c, isForDevice ? 'keys' : 'devices')
       }
       case 'device_not_found':
         return problem(c, 'not_found', { detail: 'You have no device of that device_id.' })
