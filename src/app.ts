@@ -1,6 +1,4 @@
 import type { Context } from 'hono'
-import { isDatabaseFailure } from './db/errors.ts'
-import { Unavailable } from './domain/unavailable.ts'
 import { denied } from './http/auth/refuse.ts'
 import { type AppEnv, factory } from './http/env.ts'
 import { logFailure } from './http/log.ts'
@@ -28,6 +26,7 @@ import { usage } from './routes/usage.ts'
 import { users } from './routes/users.ts'
 import { verify } from './routes/verify.ts'
 import { SessionEnded } from './services/changes/commit.ts'
+import { diagnose } from './services/health.ts'
 import { SettingsError } from './settings.ts'
 
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
@@ -82,12 +81,13 @@ export const app = makeApp()
 
 export type AppType = typeof app
 
-function answerFailure(thrown: Error, c: Context<AppEnv>): Response {
+async function answerFailure(thrown: Error, c: Context<AppEnv>): Promise<Response> {
   if (thrown instanceof SessionEnded) return denied(c, 'revoked')
-  logFailure(c.get('requestId'), thrown)
   if (thrown instanceof SettingsError) {
+    logFailure(c.get('requestId'), thrown, 'misconfigured')
     return problem(c, 'misconfigured', { detail: thrown.message })
   }
-  const isOutage = thrown instanceof Unavailable || isDatabaseFailure(thrown)
-  return problem(c, isOutage ? 'unavailable' : 'internal_error')
+  const code = await diagnose(c.env.DB, thrown)
+  logFailure(c.get('requestId'), thrown, code)
+  return problem(c, code)
 }

@@ -1,9 +1,10 @@
 import { WorkerEntrypoint } from 'cloudflare:workers'
 import { COST_MAX } from './domain/meter.ts'
 import { isLiteralScope, SCOPES_MAX } from './domain/scopes.ts'
-import { RETRY_AFTER_SECONDS, Unavailable } from './domain/unavailable.ts'
+import { RETRY_AFTER_SECONDS } from './domain/unavailable.ts'
 import { logFailure, logRpcDenial } from './http/log.ts'
 import { thisIsolate } from './isolate/state.ts'
+import { diagnose } from './services/health.ts'
 import { verifyFor, type VerifyResult } from './services/verify/verify-result.ts'
 import { loadSettings } from './settings.ts'
 
@@ -56,8 +57,9 @@ export class KeyVerifier extends WorkerEntrypoint<Env> {
       }
       return answer
     } catch (failure) {
-      if (failure instanceof Unavailable) isolate.log.note('rpc-unavailable', Date.now())
-      else logFailure('rpc', failure)
+      const code = await diagnose(this.env.DB, failure)
+      if (code === 'unavailable') isolate.log.note('rpc-unavailable', Date.now())
+      else logFailure('rpc', failure, code)
       return UNAVAILABLE
     }
   }

@@ -9,6 +9,7 @@ import { forgetClaims } from './services/claims/forget-claims.ts'
 import type { VerifyContext } from './services/context.ts'
 import { emptyDeletedDevices } from './services/devices/empty-deleted-devices.ts'
 import { foldNames } from './services/devices/fold-names.ts'
+import { diagnose } from './services/health.ts'
 import { pruneSessions } from './services/sessions/prune-sessions.ts'
 import { loadSettings } from './settings.ts'
 
@@ -47,7 +48,7 @@ export async function runScheduled(env: Env): Promise<void> {
       const done = await runInSlices(ctx, job)
       if (done > 0) console.info(JSON.stringify({ event: 'cron', job: name, done }))
     } catch (failure) {
-      logFailure(`cron ${name}`, failure)
+      logFailure(`cron ${name}`, failure, await diagnose(env.DB, failure))
     }
   }
 }

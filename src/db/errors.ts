@@ -1,8 +1,13 @@
+import { isPlatformFailure } from '../domain/unavailable.ts'
+
+/** How D1's own errors begin. A setting's fault may begin with D1_TIMEOUT_MS. */
+const D1_ERROR = /^D1_\w*ERROR\b/
+
 /** D1's own error: Drizzle wraps it outside a batch, inside one it is thrown as it is. */
 function d1Message(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error)) return undefined
-  if (thrown.message.startsWith('D1_')) return thrown.message
-  return thrown.cause instanceof Error && thrown.cause.message.startsWith('D1_')
+  if (D1_ERROR.test(thrown.message)) return thrown.message
+  return thrown.cause instanceof Error && D1_ERROR.test(thrown.cause.message)
     ? thrown.cause.message
     : undefined
 }
@@ -14,17 +19,21 @@ export function violatedUniqueColumn(thrown: unknown): string | undefined {
   return /UNIQUE constraint failed: (?:index ')?([\w.]+)/.exec(message)?.[1]
 }
 
+const CONSTRAINT = /constraint failed|SQLITE_CONSTRAINT/
+const BAD_VALUE = /^D1_TYPE_ERROR|Wrong number of parameter bindings/
+const BAD_STATEMENT =
+  /no such \w+: |has no column named|syntax error|SQLITE_(?:ERROR|MISMATCH|RANGE|MISUSE|TOOBIG)\b/
+
+/** Whether SQLite cannot run a statement: it is a bug of ours, or the schema is behind. */
+export function isStatementFault(thrown: unknown): boolean {
+  return BAD_STATEMENT.test(d1Message(thrown) ?? '')
+}
+
 /** Whether the database failed, as against a refused constraint or a fault of our own. */
 export function isDatabaseFailure(thrown: unknown): boolean {
   const message = d1Message(thrown)
-  if (message !== undefined) return !message.includes('constraint failed')
-  return isTransient(thrown) || (thrown instanceof Error && isTransient(thrown.cause))
-}
-
-/** The platform marks an error that may pass. A lost connection has no mark, only its message. */
-function isTransient(thrown: unknown): boolean {
-  if (!(thrown instanceof Error)) return false
-  if ('retryable' in thrown && thrown.retryable === true) return true
-  if ('overloaded' in thrown && thrown.overloaded === true) return true
-  return thrown.message.includes('Network connection lost')
+  if (message !== undefined) {
+    return ![CONSTRAINT, BAD_VALUE, BAD_STATEMENT].some((fault) => fault.test(message))
+  }
+  return isPlatformFailure(thrown) || (thrown instanceof Error && isPlatformFailure(thrown.cause))
 }

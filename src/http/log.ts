@@ -3,6 +3,7 @@ import { routePath } from 'hono/route'
 import type { Denial } from '../domain/evaluate-key.ts'
 import type { IsolateState } from '../isolate/state.ts'
 import type { AppContext, AppEnv } from './env.ts'
+import type { ProblemCode } from './problems.ts'
 
 const FRAMES_LOGGED = 8
 
@@ -52,16 +53,18 @@ export function logRpcDenial(
 /**
  * Writes what an unexpected failure was. Messages stay out unless they are D1's own: others can
  * quote SQL parameters (Drizzle) or the body (JSON.parse). The frames say where to look.
+ * @param code the problem that the failure is answered with
  */
-export function logFailure(requestId: string, thrown: unknown): void {
+export function logFailure(requestId: string, thrown: unknown, code?: ProblemCode): void {
   const chain = causesOf(thrown)
   const [error] = chain
   console.error(
     JSON.stringify({
       event: 'failure',
       id: requestId,
+      code,
       error: chain.map(({ name }) => name).join(' < '),
-      database: chain.find(({ message }) => message.startsWith('D1_'))?.message,
+      database: chain.map(d1Words).find((words) => words !== undefined),
       frames: error && framesOf(error).slice(0, FRAMES_LOGGED),
     }),
   )
@@ -74,6 +77,11 @@ function causesOf(thrown: unknown): Error[] {
     chain.push(next)
   }
   return chain
+}
+
+/** D1's own words. Those about a value of a wrong type end with the value. */
+function d1Words({ message }: Error): string | undefined {
+  return /^D1_\w*ERROR\b/.test(message) ? message.replace(/ for value .*/s, '') : undefined
 }
 
 /** A stack begins with the message, whose lines may look like frames. */

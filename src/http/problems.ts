@@ -182,14 +182,17 @@ export const PROBLEMS = {
   misconfigured: {
     status: 500,
     title: 'This deployment is not configured',
-    meaning:
-      'A setting is missing or malformed; `detail` names it. Nothing is served until it is set.',
+    meaning: '`detail` names each setting that is missing or malformed. Nothing is served.',
+  },
+  not_migrated: {
+    status: 503,
+    title: 'The database is older than the deployment',
+    meaning: 'Its operator runs `npm run db:migrate:remote` (locally: `npm run db:migrate`).',
   },
   unavailable: {
     status: 503,
     title: 'Temporarily unavailable',
-    meaning:
-      'The answer could not be found out, which says nothing about the credential. Try again.',
+    meaning: 'No answer could be found, which says nothing about the credential. Try again.',
   },
 } as const satisfies Record<string, { status: number; title: string; meaning: string }>
 

@@ -8,7 +8,10 @@ import { TokenCache } from './token-cache.ts'
 import { UsageBuffer } from './usage-buffer.ts'
 
 /** What the last probe of the database found, and when, in milliseconds. */
-type Probe = { readonly at: number; readonly isUp: boolean }
+type Probe = {
+  readonly at: number
+  readonly found: 'ok' | 'unavailable' | 'not_migrated'
+}
 
 /**
  * All that one isolate remembers between requests: plain data, never a promise or an I/O object.

@@ -2,18 +2,24 @@ import { verifyContextOf } from '../http/auth/contexts.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
 import { isProblemCode, PROBLEMS } from '../http/problems.ts'
-import { isDatabaseUp } from '../services/health.ts'
+import { databaseState } from '../services/health.ts'
 
 const PUBLIC_AND_STATIC = { 'Cache-Control': 'public, max-age=3600' }
 
 /** What operators and clients read about the deployment itself. */
 export const system = factory
   .createApp()
-  .get('/healthz', async (c) =>
-    (await isDatabaseUp(verifyContextOf(c)))
-      ? c.json({ status: 'ok' })
-      : problem(c, 'unavailable', { detail: 'The database does not answer.' }),
-  )
+  .get('/healthz', async (c) => {
+    const found = await databaseState(verifyContextOf(c))
+    switch (found) {
+      case 'ok':
+        return c.json({ status: 'ok' })
+      case 'unavailable':
+        return problem(c, found, { detail: 'The database does not answer.' })
+      case 'not_migrated':
+        return problem(c, found)
+    }
+  })
   .get('/problems/:code', (c) => {
     const code = c.req.param('code')
     if (!isProblemCode(code)) return problem(c, 'not_found')

@@ -3,10 +3,10 @@ import type { Charge } from '../../device-state/device-state.ts'
 import type { ChargeRequest } from '../../device-state/meter-store.ts'
 import type { KeyPolicySnapshot } from '../../domain/evaluate-key.ts'
 import type { MeterDecision } from '../../domain/meter.ts'
-import { Unavailable } from '../../domain/unavailable.ts'
+import { isPlatformFailure, Unavailable } from '../../domain/unavailable.ts'
 import type { VerifyContext } from '../context.ts'
 import type { DeviceStates } from '../device-object.ts'
-import { withTimeout } from '../with-timeout.ts'
+import { TimedOut, withTimeout } from '../with-timeout.ts'
 
 /** A refusal for good is asked about again after this: a changed limit has another name anyway. */
 const REFUSED_FOR_GOOD_MS = 60_000
@@ -24,7 +24,8 @@ type Charged =
 /**
  * Charges a limited key in its device's object: one call, or none while it is known to be over. A
  * call whose answer is lost is made again, and charges once.
- * @throws Unavailable when the object does not answer in time and LIMITER_FAILURE is `closed`
+ * @throws Unavailable when the object does not answer in time and LIMITER_FAILURE is `closed`; a
+ *   fault of ours as it is, for `open` is for outages only
  */
 export async function chargeKey(
   { states, settings, now, isolate }: VerifyContext,
@@ -53,6 +54,7 @@ export async function chargeKey(
     }
     return { kind: 'charged', decision: charge }
   } catch (cause) {
+    if (!(cause instanceof TimedOut) && !isPlatformFailure(cause)) throw cause
     const failure = { event: 'meter-failure', device: device.id, mode: settings.limiterFailure }
     console.error(JSON.stringify(failure))
     if (settings.limiterFailure === 'open') return { kind: 'unmetered' }
@@ -76,9 +78,9 @@ async function chargeInTime(
 }
 
 /**
- * Charges, and asks again after an error. The id makes that safe, so it does not matter whether the
- * error is marked `retryable`: that of a restarted object is not. Each try takes a new stub: after
- * an exception a stub may be broken for good.
+ * Charges, and asks again after an error of the platform. The id makes that safe, so it does not
+ * matter whether the error is marked `retryable`: that of a restarted object is not. Each try takes
+ * a new stub: after an exception a stub may be broken for good.
  * @see https://developers.cloudflare.com/durable-objects/best-practices/error-handling
  */
 async function chargePatiently(
@@ -91,7 +93,7 @@ async function chargePatiently(
     try {
       return await states.getByName(deviceId).charge(deviceId, request)
     } catch (error) {
-      if (isOverloaded(error)) throw error
+      if (isOverloaded(error) || !isPlatformFailure(error)) throw error
       // Throws after the timeout: no retry charges a request that was answered 503.
       await scheduler.wait(pause, { signal })
     }
