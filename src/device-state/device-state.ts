@@ -90,7 +90,9 @@ export class DeviceState extends DurableObject<Env> {
   /** Tells D1 on which day the device was last used, and forgets what is too old. */
   override async alarm(): Promise<void> {
     const { sql } = this.ctx.storage
-    this.#open().settle()
+    if (!this.#hasTables()) return
+    const meters = this.#open()
+    meters.settle()
     const now = Date.now()
     const lastUse = Math.max(0, ...readLastUses(sql).map(({ at }) => at))
     const deviceId = this.#fact('device_id')
@@ -101,9 +103,12 @@ export class DeviceState extends DurableObject<Env> {
         .bind(periodStart('day', lastUse), deviceId)
         .run()
     }
-    pruneUsage(sql, now)
     // A use meanwhile may have asked for an earlier one.
     const isSet = (await this.ctx.storage.getAlarm()) !== null
+    // The device may have been deleted meanwhile: then there are no tables, and the object must
+    // stay empty. Nothing is awaited between this look and the last statement.
+    if (this.#meters !== meters || !this.#hasTables()) return
+    pruneUsage(sql, now)
     if (!isSet && hasUsage(sql)) await this.ctx.storage.setAlarm(now + PRUNE_INTERVAL_MS)
   }
 
@@ -145,6 +150,12 @@ export class DeviceState extends DurableObject<Env> {
       name,
       value,
     )
+  }
+
+  /** Whether anything was written since the object was made or emptied. */
+  #hasTables(): boolean {
+    const query = "select 1 from sqlite_master where name = 'facts'"
+    return this.ctx.storage.sql.exec(query).toArray().length > 0
   }
 
   /** Tables are made on first use: an emptied object's live instance has none. */
