@@ -49,7 +49,7 @@ export default defineConfig(async (): Promise<ViteUserConfig> => ({
         test: {
           name: 'worker',
           include: ['test/{unit,routes}/**/*.test.ts'],
-          setupFiles: ['test/support/apply-migrations.ts'],
+          setupFiles: ['test/support/apply-migrations.ts', 'test/support/check-query-plans.ts'],
           testTimeout: 60_000,
         },
       },

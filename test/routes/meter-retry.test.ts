@@ -61,7 +61,7 @@ describe('a charge whose call fails', () => {
     expect(body).not.toHaveProperty('metered')
     expect(calls).toHaveLength(ways.length + 1)
     expect((await verify({ cost: 0 })).body).toMatchObject(SPENT_ONCE)
-    expect(await totalsOf(user, device)).toEqual({ allowed: 2 })
+    expect(await totalsOf(user, device)).toEqual({ allowed: 1 })
     expect(eventsOf(lines, 'meter-failure')).toEqual([])
   })
 
