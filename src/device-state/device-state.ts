@@ -109,6 +109,7 @@ export class DeviceState extends DurableObject<Env> {
     // stay empty. Nothing is awaited between this look and the last statement.
     if (this.#meters !== meters || !this.#hasTables()) return
     pruneUsage(sql, now)
+    meters.prune(now)
     if (!isSet && hasUsage(sql)) await this.ctx.storage.setAlarm(now + PRUNE_INTERVAL_MS)
   }
 

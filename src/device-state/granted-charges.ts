@@ -41,7 +41,8 @@ export class GrantedCharges {
 }
 
 function isRemembered(at: number, now: number): boolean {
-  return now - at < REMEMBERED_MS
+  // A clock that was ahead must not keep a grant until the true time has caught up.
+  return Math.abs(now - at) < REMEMBERED_MS
 }
 
 /** Two keys may draw the same id. */

@@ -1,5 +1,6 @@
 import {
   chargeMeter,
+  hasEnded,
   type MeterDecision,
   type MeterPolicy,
   type MeterState,
@@ -87,6 +88,16 @@ export class MeterStore {
       if (meter.counts.length === 0) continue
       addUsage(this.#sql, meter.counts)
       this.#keep(keyId, { ...meter, counts: [] })
+    }
+  }
+
+  /** Forgets meters that say nothing any more: a key without one has spent nothing. */
+  prune(now: number): void {
+    for (const [keyId, { meter, counts, grants }] of this.#meters) {
+      const isRemembered = counts.length > 0 || newestGrants(grants, now).length > 0
+      if (isRemembered || !hasEnded(meter, now)) continue
+      this.#sql.exec('delete from meters where key_id = ?', keyId)
+      this.#meters.delete(keyId)
     }
   }
 

@@ -1,4 +1,4 @@
-import { DAY_MS, HOUR_MS } from './time.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS } from './time.ts'
 
 /** Quotas by the calendar, in UTC: an hour, a day, a month, or for good. Times are milliseconds. */
 
@@ -45,6 +45,20 @@ export function periodEnd(period: QuotaPeriod, now: number): number | null {
   }
 }
 
+/** How long a period is at most; that of `total` has no end. */
+export function longestPeriodMs(period: QuotaPeriod): number {
+  switch (period) {
+    case 'hour':
+      return HOUR_MS
+    case 'day':
+      return DAY_MS
+    case 'month':
+      return 31 * DAY_MS
+    case 'total':
+      return Infinity
+  }
+}
+
 export type QuotaReading = {
   readonly fits: boolean
   /** If it does not fit: when a retry would; null: never. */
@@ -54,17 +68,26 @@ export type QuotaReading = {
   readonly endsAt: number | null
 }
 
+/** A clock that is behind by so much at most stands still: hosts' clocks differ by a little. */
+const CLOCK_SLACK_MS = MINUTE_MS
+
+/** The time that quotas go by, after one that they went by before. */
+export function settleClock(before: number, clock: number): number {
+  return before - clock <= CLOCK_SLACK_MS ? Math.max(before, clock) : clock
+}
+
 /**
  * The count of the current period under this policy. A change of the period keeps what the old one
  * counted so far: how much of it lies in the new one is not known, and no change of the policy may
- * hand out a second quota.
+ * hand out a second quota. A period that is still to come was begun by a clock that was ahead: its
+ * count is kept, too.
  */
 export function currentQuota(
   state: QuotaState | null,
   period: QuotaPeriod,
   now: number,
 ): QuotaState {
-  const isCurrent = state !== null && state.startAt === periodStart(state.period, now)
+  const isCurrent = state !== null && state.startAt >= periodStart(state.period, now)
   return { period, startAt: periodStart(period, now), used: isCurrent ? state.used : 0 }
 }
 

@@ -36,6 +36,36 @@ export type WindowReading = {
   readonly nextReturnAt: number | null
 }
 
+/** Hosts' clocks differ by a little: one that is behind by so much at most stands still. */
+const CLOCK_SLACK_MS = SECOND_MS
+
+/**
+ * The log for a clock that may have stepped back. Behind the newest grant by a little, it stands
+ * still. Behind by more, it was ahead when it granted: those grants count from now on, so that all
+ * of them are gone a window later.
+ * @returns the log, and the time to go on from
+ */
+export function settleWindow(
+  state: RateLimitState,
+  policy: RateLimit,
+  clock: number,
+): { readonly window: RateLimitState; readonly now: number } {
+  const newestAt = state.at(-1)?.[1] ?? 0
+  const behind = newestAt - clock
+  if (behind <= 0) return { window: state, now: clock }
+  if (behind <= Math.min(CLOCK_SLACK_MS, bucketMs(policy))) return { window: state, now: newestAt }
+  const window = state.map(([opened, newest, spent]): Bucket => [
+    Math.min(opened, clock),
+    Math.min(newest, clock),
+    spent,
+  ])
+  return { window, now: clock }
+}
+
+function bucketMs({ windowSeconds }: RateLimit): number {
+  return (windowSeconds * SECOND_MS) / BUCKETS_PER_WINDOW
+}
+
 /** What a request of this cost meets. A cost of 0 asks without spending, and always fits. */
 export function readWindow(
   state: RateLimitState,
@@ -66,7 +96,7 @@ export function spendWindow(
   const live = liveBuckets(state, windowMs, now)
   if (cost === 0) return live
   const newest = live.at(-1)
-  if (newest !== undefined && now - newest[0] < windowMs / BUCKETS_PER_WINDOW) {
+  if (newest !== undefined && now - newest[0] < bucketMs(policy)) {
     return [...live.slice(0, -1), [newest[0], now, newest[2] + cost]]
   }
   return joinOldest([...live, [now, now, cost]])

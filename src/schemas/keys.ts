@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { WINDOW_MAX_SECONDS } from '../domain/meter.ts'
 import { isHoldableScope, SCOPE_MAX_CHARACTERS, SCOPES_MAX } from '../domain/scopes.ts'
 import { instant } from './instant.ts'
 import { name } from './names.ts'
@@ -18,14 +19,13 @@ const scope = z
   )
 
 const LIMIT_MAX = 1_000_000
-const DAY_SECONDS = 86_400
 
 const limit = z.int().min(1).max(LIMIT_MAX)
 
 /** On a change, null takes the limit away. */
 const limitFields = {
   rate_limit: z
-    .strictObject({ limit, window_seconds: z.int().min(1).max(DAY_SECONDS) })
+    .strictObject({ limit, window_seconds: z.int().min(1).max(WINDOW_MAX_SECONDS) })
     .nullable()
     .optional(),
   quota: z

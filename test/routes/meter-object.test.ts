@@ -78,8 +78,8 @@ describe('the counters of a key', () => {
     setClock(hour - 5000)
     expect(await stateOf(device).charge(device.id, chargeOf(policy))).toMatchObject({
       refusedBy: 'quota_exceeded',
-      retryAt: hour + 3_600_000,
-      retryInMs: 3_605_000,
+      retryAt: hour - 5000 + 3_600_000,
+      retryInMs: 3_600_000,
     })
   })
 

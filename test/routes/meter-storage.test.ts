@@ -1,8 +1,8 @@
-import { runInDurableObject } from 'cloudflare:test'
-import { describe, expect, it } from 'vitest'
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { newId } from '../../src/crypto/ids.ts'
 import type { DeviceState } from '../../src/device-state/device-state.ts'
-import { chargeOf, stateOf } from '../support/limits.ts'
+import { chargeOf, setClock, stateOf } from '../support/limits.ts'
 
 const policy = { quota: { limit: 5, period: 'total' } } as const
 
@@ -45,5 +45,33 @@ describe('the memory of the meters', () => {
       await emptied
     })
     expect(await charge()).toMatchObject({ quota: { remaining: 4 } })
+  })
+})
+
+describe('a meter that says nothing any more', () => {
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  it('is forgotten by the alarm, and the next charge finds all that the limit allows', async () => {
+    const device = { id: newId('dev') }
+    const ended = { rateLimit: { limit: 2, windowSeconds: 60 } }
+    const charge = async (keyId: string, limits: object) =>
+      await stateOf(device).charge(device.id, chargeOf(limits, { keyId, counts: true }))
+    const metersOf = async () =>
+      await runInDurableObject(stateOf(device), (_, { storage }) =>
+        storage.sql.exec('select key_id from meters order by key_id').toArray(),
+      )
+    const start = Date.now()
+    await charge('key_ended', ended)
+    await charge('key_total', policy)
+    await runDurableObjectAlarm(stateOf(device))
+    expect(await metersOf()).toEqual([{ key_id: 'key_ended' }, { key_id: 'key_total' }])
+    setClock(start + 2 * 86_400_000)
+    await charge('key_total', policy)
+    await runDurableObjectAlarm(stateOf(device))
+    expect(await metersOf()).toEqual([{ key_id: 'key_total' }])
+    expect(await charge('key_ended', ended)).toMatchObject({ rateLimit: { remaining: 1 } })
+    expect(await charge('key_total', policy)).toMatchObject({ quota: { remaining: 2 } })
   })
 })

@@ -2,7 +2,7 @@ import { newChargeId } from '../../crypto/ids.ts'
 import type { Charge } from '../../device-state/device-state.ts'
 import type { ChargeRequest } from '../../device-state/meter-store.ts'
 import type { KeyPolicySnapshot } from '../../domain/evaluate-key.ts'
-import type { MeterDecision } from '../../domain/meter.ts'
+import type { MeterDecision, MeterReading } from '../../domain/meter.ts'
 import { isPlatformFailure, Unavailable } from '../../domain/unavailable.ts'
 import type { VerifyContext } from '../context.ts'
 import type { DeviceStates } from '../device-object.ts'
@@ -47,12 +47,12 @@ export async function chargeKey(
   const request = { id, keyId: key.id, secretHash, policy: key.limits, cost, counts }
   try {
     const charge = await chargeInTime(states, device.id, request, settings.meterTimeoutMs)
-    if (charge.refusedBy !== null) {
-      // The object's clock is another: what counts is how long from now.
-      const until = now + (charge.retryInMs ?? REFUSED_FOR_GOOD_MS)
-      isolate.refusedMeters.remember(meter, { cost, until, decision: charge })
+    const decision = onOurClock(charge, now)
+    if (decision.refusedBy !== null) {
+      const until = decision.retryAt ?? now + REFUSED_FOR_GOOD_MS
+      isolate.refusedMeters.remember(meter, { cost, until, decision })
     }
-    return { kind: 'charged', decision: charge }
+    return { kind: 'charged', decision }
   } catch (cause) {
     if (!(cause instanceof TimedOut) && !isPlatformFailure(cause)) throw cause
     const failure = { event: 'meter-failure', device: device.id, mode: settings.limiterFailure }
@@ -60,6 +60,24 @@ export async function chargeKey(
     if (settings.limiterFailure === 'open') return { kind: 'unmetered' }
     throw new Unavailable('the device state did not answer', { cause })
   }
+}
+
+/** A refusal in the isolate's time. The object has its own clock: its waits count from now. */
+function onOurClock({ retryInMs, ...decision }: Charge, now: number): MeterDecision {
+  const { retryAt, rateLimit, quota } = decision
+  if (retryAt === null || retryInMs === null) return decision
+  const ahead = retryAt - retryInMs - now
+  return {
+    ...decision,
+    retryAt: now + retryInMs,
+    rateLimit: rateLimit && shifted(rateLimit, ahead),
+    quota: quota && shifted(quota, ahead),
+  }
+}
+
+function shifted(reading: MeterReading, ahead: number): MeterReading {
+  const { resetAt } = reading
+  return { ...reading, resetAt: resetAt === null ? null : resetAt - ahead }
 }
 
 /** Charges, in as many of the tries as the time allows. */

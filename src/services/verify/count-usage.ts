@@ -30,7 +30,10 @@ async function flushLater(ctx: VerifyContext): Promise<void> {
   await flushUsage(ctx)
 }
 
-/** Hands on what is counted. What an object does not take is counted again, for the next flush. */
+/**
+ * Hands on what is counted. What an object does not take is counted again, for the next flush. So
+ * verifies are counted at least once: twice, if an object took them but answered too late.
+ */
 export async function flushUsage({
   states,
   isolate: { usage },
