@@ -11,7 +11,7 @@ import { emptyDeletedDevices } from './services/devices/empty-deleted-devices.ts
 import { foldNames } from './services/devices/fold-names.ts'
 import { diagnose } from './services/health.ts'
 import { pruneSessions } from './services/sessions/prune-sessions.ts'
-import { loadSettings } from './settings.ts'
+import { loadSettings, type Settings } from './settings.ts'
 
 /** A job of the cron: it works in slices, and for how long it may begin another. */
 type Job = { readonly run: (ctx: VerifyContext) => Promise<SliceDone>; readonly budgetMs: number }
@@ -39,7 +39,7 @@ export async function runScheduled(env: Env): Promise<void> {
   const ctx = {
     database: env.DB,
     states: env.DEVICE_STATE,
-    settings: loadSettings(env),
+    settings: loadSettingsOrLog(env),
     isolate: thisIsolate,
     now: Date.now(),
   }
@@ -50,6 +50,16 @@ export async function runScheduled(env: Env): Promise<void> {
     } catch (failure) {
       logFailure(`cron ${name}`, failure, await diagnose(env.DB, failure))
     }
+  }
+}
+
+/** Without settings no job can run: the invocation fails, and the log says why. */
+function loadSettingsOrLog(env: Env): Settings {
+  try {
+    return loadSettings(env)
+  } catch (failure) {
+    logFailure('cron', failure)
+    throw failure
   }
 }
 

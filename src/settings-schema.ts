@@ -67,24 +67,40 @@ const checkSecrets = json('a list: [{"id":"…","key":"…"}]').pipe(
     .refine((list) => hasDistinct(list.map((secret) => secret.id)), 'must have distinct ids'),
 )
 
+/** The least and the greatest value of each number. */
+export const BOUNDS = {
+  KEY_CACHE_SECONDS: [1, 60],
+  KEY_STALE_SECONDS: [1, 3600],
+  D1_TIMEOUT_MS: [100, 30_000],
+  DEVICE_TOKEN_SECONDS: [60, 3600],
+  REVOCATION_POLL_SECONDS: [1, 60],
+  USER_MAX_DEVICES: [1, 100_000_000],
+  DEVICE_MAX_KEYS: [1, 1000],
+  AUDIT_RETENTION_DAYS: [90, 3650],
+  AUDIT_IP_DAYS: [7, 3650],
+  METER_TIMEOUT_MS: [50, 30_000],
+} as const satisfies Record<string, Bounds>
+
+type Bounds = readonly [min: number, max: number]
+
 /** Every variable and secret that the Worker reads, checked. wrangler.toml has the defaults. */
 export const settingsSchema = z.object({
   PUBLIC_URL: publicUrl,
   REGISTRATION: z.enum(['closed', 'open']),
   KEY_PREFIX: z.string().regex(KEY_PREFIX_PATTERN, 'must match [a-z][a-z0-9]{1,11}'),
   KEY_CHECK: z.enum(['on', 'off']),
-  KEY_CACHE_SECONDS: wholeNumber(1, 60),
-  KEY_STALE_SECONDS: wholeNumber(1, 3600),
-  D1_TIMEOUT_MS: wholeNumber(100, 30_000),
+  KEY_CACHE_SECONDS: wholeNumber(BOUNDS.KEY_CACHE_SECONDS),
+  KEY_STALE_SECONDS: wholeNumber(BOUNDS.KEY_STALE_SECONDS),
+  D1_TIMEOUT_MS: wholeNumber(BOUNDS.D1_TIMEOUT_MS),
   ACCEPT_IMPORTED_KEYS: z.enum(['true', 'false']),
-  DEVICE_TOKEN_SECONDS: wholeNumber(60, 3600),
+  DEVICE_TOKEN_SECONDS: wholeNumber(BOUNDS.DEVICE_TOKEN_SECONDS),
   DEVICE_TOKEN_AUDIENCES: audiences,
-  REVOCATION_POLL_SECONDS: wholeNumber(1, 60),
-  USER_MAX_DEVICES: wholeNumber(1, 100_000_000),
-  DEVICE_MAX_KEYS: wholeNumber(1, 1000),
-  AUDIT_RETENTION_DAYS: wholeNumber(90, 3650),
-  AUDIT_IP_DAYS: wholeNumber(7, 3650),
-  METER_TIMEOUT_MS: wholeNumber(50, 30_000),
+  REVOCATION_POLL_SECONDS: wholeNumber(BOUNDS.REVOCATION_POLL_SECONDS),
+  USER_MAX_DEVICES: wholeNumber(BOUNDS.USER_MAX_DEVICES),
+  DEVICE_MAX_KEYS: wholeNumber(BOUNDS.DEVICE_MAX_KEYS),
+  AUDIT_RETENTION_DAYS: wholeNumber(BOUNDS.AUDIT_RETENTION_DAYS),
+  AUDIT_IP_DAYS: wholeNumber(BOUNDS.AUDIT_IP_DAYS),
+  METER_TIMEOUT_MS: wholeNumber(BOUNDS.METER_TIMEOUT_MS),
   LIMITER_FAILURE: z.enum(['closed', 'open']),
   USAGE: z.enum(['all', 'metered', 'off']),
   PASSWORD_HASH: z.enum(['scrypt', 'pbkdf2']),
@@ -94,12 +110,15 @@ export const settingsSchema = z.object({
   KEY_CHECK_SECRETS: checkSecrets,
 })
 
-function wholeNumber(min: number, max: number) {
+function wholeNumber([min, max]: Bounds) {
+  const isWithin = (text: string) => Number(text) >= min && Number(text) <= max
   return z
     .string()
-    .regex(/^\d{1,9}$/, 'must be a whole number')
+    .refine(
+      (text) => /^\d{1,9}$/.test(text) && isWithin(text),
+      `must be a whole number from ${min} to ${max}`,
+    )
     .transform(Number)
-    .pipe(z.number().min(min).max(max))
 }
 
 /** Text that holds JSON. The parser's own message would quote the secret. */

@@ -1,10 +1,18 @@
 import type { KeyRing } from './crypto/jwt.ts'
 import type { CheckSecrets } from './crypto/key-check.ts'
+import type * as z from 'zod'
 import { settingsSchema } from './settings-schema.ts'
 
-/** Raised where a variable or secret is missing or malformed. It names it, never its value. */
+/** Raised where variables or secrets are missing or malformed. It names all, never their values. */
 export class SettingsError extends Error {
   override readonly name = 'SettingsError'
+  /** What is wrong with each, after its name. */
+  readonly faults: readonly string[]
+
+  constructor(faults: readonly string[]) {
+    super(faults.join('; '))
+    this.faults = faults
+  }
 }
 
 const names = settingsSchema.keyof().options
@@ -57,7 +65,7 @@ let loaded: { readonly from: readonly unknown[]; readonly settings: Settings } |
 
 /**
  * The settings of this deployment, parsed once an isolate.
- * @throws SettingsError naming the first variable or secret that is missing or malformed
+ * @throws SettingsError naming every variable and secret that is missing or malformed
  */
 export function loadSettings(env: Env): Settings {
   const from = names.map((name) => env[name])
@@ -70,17 +78,14 @@ export function loadSettings(env: Env): Settings {
 }
 
 function parseSettings(env: Env): Settings {
-  for (const name of names) {
-    const value: unknown = env[name]
-    if (value === undefined || (value === '' && !MAY_BE_EMPTY.has(name))) {
-      throw new SettingsError(`${name} is not set`)
-    }
-  }
   const parsed = settingsSchema.safeParse(env)
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw new SettingsError(`${issue?.path.join('.')}: ${issue?.message}`)
-  }
+  const issues = parsed.success ? [] : parsed.error.issues
+  const faults = names.flatMap((name) => {
+    const value: unknown = env[name]
+    if (isMissing(name, value)) return [`${name} is not set`]
+    return issues.filter(({ path }) => path[0] === name).map((issue) => faultOf(issue, value))
+  })
+  if (!parsed.success || faults.length > 0) throw new SettingsError(faults)
   const { data } = parsed
   return {
     publicUrl: data.PUBLIC_URL,
@@ -107,6 +112,32 @@ function parseSettings(env: Env): Settings {
     signingKeys: data.SIGNING_KEYS,
     checkSecrets: data.KEY_CHECK_SECRETS,
   }
+}
+
+type Name = (typeof names)[number]
+
+function isMissing(name: Name, value: unknown): boolean {
+  return value === undefined || (value === '' && !MAY_BE_EMPTY.has(name))
+}
+
+/** Where a setting is malformed, what is wrong there, and what was probably meant. */
+function faultOf({ path, message }: z.core.$ZodIssue, value: unknown): string {
+  const hint = typeof value === 'string' ? hintFor(value) : undefined
+  return `${path.join('.')}: ${message}${hint === undefined ? '' : ` (${hint})`}`
+}
+
+/** The usual mistakes of pasting a value, and what mends each. */
+const MISTAKES: readonly (readonly [pattern: RegExp, hint: string])[] = [
+  [/^\w+=/, 'paste only what stands after the equals sign'],
+  [/^\s|\s$/, 'remove the white space around the value'],
+  [/^(['"]).*\1$/s, 'remove the quotes around the value'],
+  [/-----BEGIN/, 'this is a PEM file: paste what npm run secrets prints'],
+  [/^\d+ ?[a-z]+$/i, 'write the number without a unit'],
+  [/^[\w-]+(\.[\w-]+)+$/, 'an address begins with https://'],
+]
+
+function hintFor(value: string): string | undefined {
+  return MISTAKES.find(([pattern]) => pattern.test(value))?.[1]
 }
 
 function firstOr(list: readonly string[], fallback: string): readonly [string, ...string[]] {

@@ -2,6 +2,7 @@ import type { Context } from 'hono'
 import { routePath } from 'hono/route'
 import type { Denial } from '../domain/evaluate-key.ts'
 import type { IsolateState } from '../isolate/state.ts'
+import { SettingsError } from '../settings.ts'
 import type { AppContext, AppEnv } from './env.ts'
 import type { ProblemCode } from './problems.ts'
 
@@ -64,6 +65,7 @@ export function logFailure(requestId: string, thrown: unknown, code?: ProblemCod
       id: requestId,
       code,
       error: chain.map(({ name }) => name).join(' < '),
+      settings: chain.find((cause) => cause instanceof SettingsError)?.faults,
       database: chain.map(d1Words).find((words) => words !== undefined),
       frames: error && framesOf(error).slice(0, FRAMES_LOGGED),
     }),

@@ -152,4 +152,32 @@ describe('settings', () => {
       expect(`${message} ${stack} ${String(cause)}`).not.toContain(M)
     }
   })
+
+  it('names every fault at once, in the order of the settings', () => {
+    const faulty = { KEY_PREFIX: 'X', PUBLIC_URL: undefined, D1_TIMEOUT_MS: '5', USAGE: '' }
+    expect(() => loadSettings(envWith(faulty))).toThrow(
+      expect.objectContaining({
+        faults: [
+          'PUBLIC_URL is not set',
+          'KEY_PREFIX: must match [a-z][a-z0-9]{1,11}',
+          'D1_TIMEOUT_MS: must be a whole number from 100 to 30000',
+          'USAGE is not set',
+        ],
+      }),
+    )
+  })
+
+  it.each([
+    ['KEY_CACHE_SECONDS', '10s', 'write the number without a unit'],
+    ['KEY_CACHE_SECONDS', '10 ', 'remove the white space around the value'],
+    ['KEY_CACHE_SECONDS', '"10"', 'remove the quotes around the value'],
+    ['KEY_PREFIX', "'lk'", 'remove the quotes around the value'],
+    ['PUBLIC_URL', 'latchkey.example', 'an address begins with https://'],
+    ['KEY_PREFIX', 'lk\n', 'remove the white space around the value'],
+    ['SIGNING_KEYS', `SIGNING_KEYS=${keys(KEY)}`, 'only what stands after the equals sign'],
+    ['SIGNING_KEYS', `'${keys(KEY)}'`, 'remove the quotes around the value'],
+    ['SIGNING_KEYS', '-----BEGIN PRIVATE KEY-----', 'paste what npm run secrets prints'],
+  ])('tell of %s what was probably meant: %j', (name, value, hint) => {
+    expect(refusal(name, value).message).toContain(hint)
+  })
 })
