@@ -15,16 +15,17 @@ export type CachedKey = {
 /** In weight: a plain key weighs 1, one with a thousand characters of scopes 2. */
 const CAPACITY = 10_000
 const CHARACTERS_PER_WEIGHT = 1000
-/** How many changes are remembered by their subject. */
-const CHANGES_REMEMBERED = 1000
+/** How many changes are remembered by their subject: as many as there are plain keys. */
+const CHANGES_REMEMBERED = CAPACITY
 
 /**
  * What one isolate remembers of keys, by the hash of their secret: a bounded LRU of plain data,
  * into which only what D1 knew may come.
  *
- * A read that began before a local change could bring the old row back after the change evicted it.
- * So reads and changes draw numbers from one sequence (the epochs), and what an older read found of
- * a changed subject is not kept. Nor is what it found when a later read has landed before it.
+ * A read that began before a local change could bring the old row back after the change. So reads
+ * and changes draw numbers from one sequence (the epochs), and what an older read found of a
+ * changed subject is neither kept nor answered. A change need not look for the entries that it
+ * concerns: it costs the same however many there are. Of two reads, the later one's row stays.
  */
 export class KeyCache {
   readonly #entries: Lru<CachedKey>
@@ -43,7 +44,10 @@ export class KeyCache {
   }
 
   get(hash: string): CachedKey | undefined {
-    return this.#entries.get(hash)
+    const entry = this.#entries.get(hash)
+    if (entry === undefined || this.#isCurrent(entry.snapshot, entry.read)) return entry
+    this.drop(hash)
+    return undefined
   }
 
   /** To be called before a read starts: the number under which `keep` takes what it found. */
@@ -56,7 +60,7 @@ export class KeyCache {
   keep(hash: string, snapshot: KeySnapshot, readAt: number, read: number): void {
     const known = this.#entries.peek(hash)
     if (known !== undefined && known.read > read) return
-    if (read < this.#forgottenUntil || this.#hasChangedSince(snapshot, read)) return
+    if (!this.#isCurrent(snapshot, read)) return
     this.#entries.set(hash, { snapshot, readAt, read, refreshUntil: 0 })
   }
 
@@ -83,9 +87,6 @@ export class KeyCache {
       this.#changedAt.delete(oldest[0])
       this.#forgottenUntil = oldest[1]
     }
-    for (const [hash, { snapshot }] of this.#entries.entries()) {
-      if (subjectsOf(snapshot).includes(subject)) this.drop(hash)
-    }
   }
 
   /** Forgets one secret. */
@@ -93,13 +94,13 @@ export class KeyCache {
     this.#entries.delete(hash)
   }
 
-  #hasChangedSince(snapshot: KeySnapshot, read: number): boolean {
-    return subjectsOf(snapshot).some((subject) => (this.#changedAt.get(subject) ?? 0) > read)
+  /** Whether no change of what a snapshot is about came after the read that found it. */
+  #isCurrent({ ownerId, policy }: KeySnapshot, read: number): boolean {
+    if (read < this.#forgottenUntil) return false
+    const hasChanged = (subject: string) => (this.#changedAt.get(subject) ?? 0) > read
+    if (hasChanged(ownerId)) return false
+    return policy === null || !(hasChanged(policy.device.id) || hasChanged(policy.key.id))
   }
-}
-
-function subjectsOf({ ownerId, policy }: KeySnapshot): readonly string[] {
-  return policy === null ? [ownerId] : [ownerId, policy.device.id, policy.key.id]
 }
 
 function weightOf({ policy }: KeySnapshot): number {

@@ -225,6 +225,8 @@ describe('a cache of keys that is used for long', () => {
           } else {
             if (deed === 'drop') cache.drop(hash)
             else cache.forget(`user_${hash}`)
+            // What was changed keeps its place until it is asked for.
+            expect(cache.get(hash)).toBeUndefined()
             held = others
           }
           expect(cache.size).toBe(held.length)

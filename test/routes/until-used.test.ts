@@ -19,9 +19,8 @@ import { execute, rowsOf } from '../support/rows.ts'
 const liveSecretsOf = async ({ device }: Owned) =>
   await rowsOf(
     `select hash from key_secrets where key_id = ? and revoked_at is null
-       and coalesce(expires_at, ?) >= ?`,
+       and (expires_at is null or expires_at > ?)`,
     device.keyId,
-    Date.now(),
     Date.now(),
   )
 

@@ -160,10 +160,22 @@ describe.each(KEY_KINDS)('a read of %s that lands after a change', (_, limits) =
 })
 
 describe('a cache of keys', () => {
+  it('answers nothing of what was changed, and keeps its neighbours', () => {
+    const cache = new KeyCache()
+    const other = { ...SNAPSHOT, ownerId: 'user_y' }
+    cache.keep('changed', SNAPSHOT, 1, cache.startRead())
+    cache.keep('neighbour', other, 1, cache.startRead())
+    cache.forget('user_x')
+    expect(cache.get('changed')).toBeUndefined()
+    expect(cache.get('neighbour')).toBeDefined()
+    cache.keep('changed', SNAPSHOT, 1, cache.startRead())
+    expect(cache.get('changed')).toBeDefined()
+  })
+
   it('keeps no read when so many changes came between that its own may be forgotten', () => {
     const cache = new KeyCache()
     const read = cache.startRead()
-    for (let change = 0; change < 1001; change += 1) cache.forget(`key_${change}`)
+    for (let change = 0; change < 10_001; change += 1) cache.forget(`key_${change}`)
     cache.keep('hash', SNAPSHOT, 1, read)
     expect(cache.size).toBe(0)
     cache.keep('hash', SNAPSHOT, 1, cache.startRead())
