@@ -182,17 +182,16 @@ describe.each(PROXIES.map((kind) => ({ kind, label: `${kind.name} (${kind.instal
       expect(wait).toBeLessThanOrEqual(3600)
     })
 
-    test('calls an outage what it is: 503, when to come back, and no bad key', async () => {
+    test('answers 503, and when to come back, while the database is behind', async () => {
       const { bearer } = await makeDevice()
       const { DB } = await latchkey.getWorker<{ DB: D1Database }>('latchkey').getEnv()
-      await DB.exec('alter table key_secrets rename to key_secrets_gone')
+      await DB.exec('alter table key_secrets rename to gone\nalter table meta rename to gone_too')
       const answer = await ask({ fields: bearer })
-      await DB.exec('alter table key_secrets_gone rename to key_secrets')
+      await DB.exec('alter table gone rename to key_secrets\nalter table gone_too rename to meta')
       expectRefused(answer, 503)
       expect(answer.headers).toMatchObject({ 'retry-after': '5' })
       expect(answer.headers).not.toHaveProperty('www-authenticate')
-      const statusAfterASecond = async () => (await ask({ fields: bearer })).status
-      await expect.poll(statusAfterASecond, { timeout: 10_000 }).toBe(200)
+      expect((await ask({ fields: bearer })).status).toBe(200)
     })
 
     test('lets nobody in while Latchkey cannot be reached', async () => {
