@@ -27,6 +27,12 @@ BEGIN
 	UPDATE `users` SET `device_count` = `device_count` - 1 WHERE `id` = old.user_id;
 END;
 --> statement-breakpoint
+CREATE TRIGGER `devices_unfold` AFTER UPDATE OF `name` ON `devices`
+WHEN new.name IS NOT old.name AND new.name_folded IS old.name_folded
+BEGIN
+	UPDATE `devices` SET `name_folded` = NULL WHERE `id` = new.id;
+END;
+--> statement-breakpoint
 DROP TRIGGER `users_end_tokens`;
 --> statement-breakpoint
 CREATE TRIGGER `users_end_tokens` AFTER UPDATE OF `disabled_at`, `role` ON `users`

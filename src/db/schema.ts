@@ -57,7 +57,7 @@ export const devices = sqliteTable(
       .notNull()
       .references(() => users.id),
     name: text('name').notNull(),
-    /** The name as searches compare it (domain/names.ts); null: not folded yet. */
+    /** The name as searches compare it (domain/names.ts); null: not folded yet. See `growth`. */
     nameFolded: text('name_folded'),
     /** A JSON object. */
     metadata: text('metadata').notNull(),
