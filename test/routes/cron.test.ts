@@ -11,10 +11,10 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-/** A database that fails every statement about a table. */
-const failingAt = (table: string): D1Database =>
+/** A database that fails every statement in which this text stands. */
+const failingAt = (part: string): D1Database =>
   tapDatabase(env.DB, async (texts, run) => {
-    if (texts.some((text) => text.includes(`"${table}"`))) throw new Error(D1_MESSAGE)
+    if (texts.some((text) => text.includes(part))) throw new Error(D1_MESSAGE)
     return await run()
   })
 
@@ -22,16 +22,18 @@ const TABLES = ['revocations', 'sessions', 'device_claims', 'idempotency', 'meta
 
 describe('the cron', () => {
   it.each([
-    ['prune-feed', 'revocations'],
-    ['prune-sessions', 'sessions'],
-    ['forget-claims', 'device_claims'],
-    ['forget-handed-out', 'idempotency'],
-    ['clear-audit-ips', 'meta'],
-    ['empty-devices', 'purges'],
-  ])('goes on where %s fails, whose line it writes', async (job, table) => {
+    ['prune-feed', '"revocations"'],
+    ['prune-sessions', '"sessions"'],
+    ['forget-claims', '"device_claims"'],
+    ['forget-handed-out', '"idempotency"'],
+    ['fold-names', '"name_folded" is null'],
+    ['prune-audit', 'delete from "audit_events"'],
+    ['clear-audit-ips', 'select "id" from "audit_events"'],
+    ['empty-devices', '"purges"'],
+  ])('goes on where %s fails, whose line it writes', async (job, part) => {
     const lines = captureConsole()
     const texts: string[] = []
-    const database = tapDatabase(failingAt(table), async (ran, run) => {
+    const database = tapDatabase(failingAt(part), async (ran, run) => {
       texts.push(...ran)
       return await run()
     })

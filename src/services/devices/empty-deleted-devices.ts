@@ -1,7 +1,7 @@
-import { and, inArray, sql } from 'drizzle-orm'
-import { openDatabase } from '../../db/client.ts'
+import { eq, inArray, sql } from 'drizzle-orm'
+import { type Database, openDatabase } from '../../db/client.ts'
 import type { SliceDone } from '../../db/delete-slice.ts'
-import { purges } from '../../db/schema.ts'
+import { meta, purges } from '../../db/schema.ts'
 import { SECOND_MS } from '../../domain/time.ts'
 import type { VerifyContext } from '../context.ts'
 import { withTimeout } from '../with-timeout.ts'
@@ -15,26 +15,21 @@ const SLICE = 36
 const LATE_WORK_MS = 60_000
 const OBJECT_TIMEOUT_MS = 5000
 
+/** In `meta`: the owner whose turn was the last, where more wait than a slice has places. */
+const TURN = 'purge_turn'
+
 /**
  * Empties the objects of devices that were deleted long enough ago that nobody can still speak for
  * them from a stale snapshot, which would bring them back to life. One that fails is tried again.
- * Each owner has a part in every slice: nobody waits for another's deleted fleet.
+ * Owners take turns: nobody waits for another's deleted fleet.
  */
 export async function emptyDeletedDevices(ctx: VerifyContext): Promise<SliceDone> {
-  const { database, states, settings, now } = ctx
+  const { database, settings, now } = ctx
   const db = openDatabase(database)
   const dueBefore = now - settings.keyStaleSeconds * SECOND_MS - LATE_WORK_MS
-  const due = await pickDue(ctx, dueBefore)
+  const due = await pickDue(db, dueBefore)
   if (due.length === 0) return { done: 0, isMore: false }
-  const outcomes = await Promise.allSettled(
-    due.map(async (deviceId) => {
-      await withTimeout(states.getByName(deviceId).empty(), OBJECT_TIMEOUT_MS)
-      return deviceId
-    }),
-  )
-  const emptied = outcomes.flatMap((outcome) =>
-    outcome.status === 'fulfilled' ? [outcome.value] : [],
-  )
+  const emptied = await empty(ctx, due)
   await db.delete(purges).where(inArray(purges.deviceId, listOf(emptied)))
   if (emptied.length < due.length) {
     // What failed is still there, and waits behind the others.
@@ -43,28 +38,61 @@ export async function emptyDeletedDevices(ctx: VerifyContext): Promise<SliceDone
       .set({ at: now })
       .where(inArray(purges.deviceId, listOf(due)))
   }
-  return { done: emptied.length, isMore: emptied.length > 0 && due.length === SLICE }
+  return { done: emptied.length, isMore: emptied.length > 0 }
 }
 
-/** The oldest due of each of the first owners, so many of each that they fill a slice. */
-async function pickDue({ database }: VerifyContext, dueBefore: number): Promise<string[]> {
-  const db = openDatabase(database)
-  const owners = await db.all<{ id: string }>(sql`with recursive owners (id) as (
-      select min(user_id) from ${purges}
-      union all select (select min(user_id) from ${purges} where user_id > owners.id)
-      from owners where owners.id is not null
-    )
-    select id from owners
-    where (select min(at) from ${purges} where user_id = owners.id) < ${dueBefore} limit ${SLICE}`)
-  if (owners.length === 0) return []
+/** Empties objects at once; returns the devices whose objects answered that it was done. */
+async function empty({ states }: VerifyContext, devices: readonly string[]): Promise<string[]> {
+  const outcomes = await Promise.allSettled(
+    devices.map(async (deviceId) => {
+      await withTimeout(states.getByName(deviceId).empty(), OBJECT_TIMEOUT_MS)
+      return deviceId
+    }),
+  )
+  return outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+}
+
+/** The oldest due of each of the next owners, so many of each that they fill a slice. */
+async function pickDue(db: Database, dueBefore: number): Promise<string[]> {
+  const owners = await nextOwners(db, dueBefore)
+  const last = owners.at(-1)
+  if (last === undefined) return []
+  if (owners.length === SLICE) {
+    await db
+      .insert(meta)
+      .values({ name: TURN, value: last })
+      .onConflictDoUpdate({ target: meta.name, set: { value: last } })
+  }
   const each = Math.ceil(SLICE / owners.length)
-  const isPicked = sql`${purges.deviceId} in (select p.device_id from purges p
-    where p.user_id = ${purges.userId} and p.at < ${dueBefore} order by p.at limit ${each})`
-  const rows = await db
-    .select({ id: purges.deviceId })
-    .from(purges)
-    .where(and(inArray(purges.userId, listOf(owners.map(({ id }) => id))), isPicked))
-    .limit(SLICE)
+  // The cross join goes by owner: SQLite reads as many rows of each as are picked.
+  const rows = await db.all<{ id: string }>(sql`
+    select picked.device_id as id from json_each(${JSON.stringify(owners)}) as owner
+    cross join ${purges} as picked on picked.device_id in (
+      select device_id from ${purges}
+      where user_id = owner.value and at < ${dueBefore} order by at limit ${each})
+    limit ${SLICE}`)
+  return rows.map(({ id }) => id)
+}
+
+/**
+ * The owners of whom something is due: those after the last turn first. Each step is one look into
+ * the index on owners, however many devices of each are queued.
+ */
+async function nextOwners(db: Database, dueBefore: number): Promise<string[]> {
+  const last = sql`coalesce((select ${meta.value} from ${meta} where ${eq(meta.name, TURN)}), '')`
+  const rows = await db.all<{ id: string }>(sql`with recursive
+    later (id) as (
+      select min(user_id) from ${purges} where user_id > ${last}
+      union all select (select min(user_id) from ${purges} where user_id > later.id)
+      from later where later.id is not null
+    ),
+    earlier (id) as (
+      select min(user_id) from ${purges}
+      union all select (select min(user_id) from ${purges} where user_id > earlier.id)
+      from earlier where earlier.id < ${last}
+    )
+    select id from (select id from later union all select id from earlier where id <= ${last})
+    where (select min(at) from ${purges} where user_id = id) < ${dueBefore} limit ${SLICE}`)
   return rows.map(({ id }) => id)
 }
 
