@@ -8,6 +8,8 @@ import { clientIp } from '../http/client.ts'
 import { type AppContext, factory } from '../http/env.ts'
 import { type Form, readForm } from '../http/form.ts'
 import { oauthError } from '../http/oauth-error.ts'
+import { problem } from '../http/problem.ts'
+import { chargeLimiter } from '../services/charge-limiter.ts'
 import { redeemClaim } from '../services/claims/redeem-claim.ts'
 import { issueDeviceToken } from '../services/keys/issue-device-token.ts'
 import { revokeCredential } from '../services/keys/revoke-credential.ts'
@@ -61,6 +63,11 @@ export const oauth = factory
     if (!verified.valid && verified.kind === 'throttled') return tooMany(c, null)
     // RFC 7009 §2.2: what is not a live token of this client's is no error, and nothing changes.
     if (verified.valid && verified.policy.device.id === device.id) {
+      // A device may get tokens without end. Its secret it can always end: that happens once.
+      const isToken = verified.credential.kind === 'token'
+      if (isToken && !(await chargeLimiter(c.env.TOKEN_REVOCATION_LIMITER, device.id))) {
+        return problem(c, 'rate_limited')
+      }
       const ctx = auditContextOf(c, { type: 'device', deviceId: device.id })
       await revokeCredential(ctx, verified)
     }

@@ -34,6 +34,30 @@ describe('RFC 7009 §2.2.1: a client that revokes unknown strings', () => {
   })
 })
 
+describe('a device that revokes token after token', () => {
+  it('is limited by itself, and can still end its secret', async () => {
+    await setUp({})
+    const limiter = fakeLimiter(2)
+    const limited: Env = { ...env, TOKEN_REVOCATION_LIMITER: limiter }
+    const revoke = async (token: string) =>
+      await postForm(REVOKE, { token }, basic(device.id, device.secret), limited)
+    const tokens = []
+    for (let turn = 0; turn < 3; turn += 1) tokens.push(await fetchToken(device))
+    const [first = '', second = '', third = ''] = tokens
+    for (const token of [first, second]) expect((await revoke(token)).status).toBe(200)
+    const before = await dumpDatabase()
+    const refused = await revoke(third)
+    expectOAuthError(refused, 429, 'temporarily_unavailable')
+    expect(refused.headers.get('retry-after')).toBe('60')
+    expect(await dumpDatabase()).toBe(before)
+    // What is nobody's token, or has ended already, is not charged.
+    for (const token of [first, 'made-up']) expect((await revoke(token)).status).toBe(200)
+    expect(limiter.charged).toEqual([device.id, device.id, device.id])
+    expect((await revoke(device.secret)).status).toBe(200)
+    expect((await call('GET', '/v1/device', { token: device.secret })).status).toBe(401)
+  })
+})
+
 describe.each(KEY_KINDS)('RFC 7009 §2.2.1: errors of a client with %s', (_, limits) => {
   beforeEach(async () => await setUp(limits))
 

@@ -2,7 +2,7 @@ import { and, eq, type SQL, sql } from 'drizzle-orm'
 import { keySecrets } from '../../db/schema.ts'
 import type { DeviceTokenClaims } from '../../domain/device-token.ts'
 import type { KeyPolicySnapshot } from '../../domain/evaluate-key.ts'
-import { commitThenEvict } from '../changes/commit.ts'
+import { commit, commitThenEvict } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
 import type { AuditContext } from '../context.ts'
 import { isLiveSecret } from './find-keys.ts'
@@ -54,7 +54,12 @@ async function revokeToken(
   const { tokenId, secretHash } = credential.claims
   const before = hintOf(eq(keySecrets.hash, secretHash))
   const change = openChange(ctx, { action: 'key.token_ended', ...pathOf(policy), before })
-  await commitThenEvict(change, tokenId, { ended: change.endTokens(tokenId) })
+  try {
+    await commit(change, { ended: change.endTokens(tokenId) })
+  } finally {
+    // Only tokens go by a token's id: no cached key does.
+    ctx.isolate.feed.noteChange(tokenId)
+  }
 }
 
 function pathOf({ key, device, owner }: KeyPolicySnapshot) {
