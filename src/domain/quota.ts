@@ -79,16 +79,23 @@ export function settleClock(before: number, clock: number): number {
 /**
  * The count of the current period under this policy. A change of the period keeps what the old one
  * counted so far: how much of it lies in the new one is not known, and no change of the policy may
- * hand out a second quota. A period that is still to come was begun by a clock that was ahead: its
- * count is kept, too.
+ * hand out a second quota.
+ *
+ * A clock that was ahead began a period that is still to come: its count is kept. If that is the
+ * next one, it stays begun: the clock may have fallen back for a moment, and must not begin it
+ * twice.
  */
 export function currentQuota(
   state: QuotaState | null,
   period: QuotaPeriod,
   now: number,
 ): QuotaState {
-  const isCurrent = state !== null && state.startAt >= periodStart(state.period, now)
-  return { period, startAt: periodStart(period, now), used: isCurrent ? state.used : 0 }
+  const startAt = periodStart(period, now)
+  if (state === null || state.startAt < periodStart(state.period, now)) {
+    return { period, startAt, used: 0 }
+  }
+  const hasBegunNext = state.period === period && state.startAt === periodEnd(period, now)
+  return { period, startAt: hasBegunNext ? state.startAt : startAt, used: state.used }
 }
 
 /** What a request of this cost meets. A cost of 0 asks without spending, and always fits. */

@@ -42,7 +42,8 @@ const CLOCK_SLACK_MS = SECOND_MS
 /**
  * The log for a clock that may have stepped back. Behind the newest grant by a little, it stands
  * still. Behind by more, it was ahead when it granted: those grants count from now on, so that all
- * of them are gone a window later.
+ * of them are gone a window later. One reading cannot tell a clock that was ahead from one that
+ * fell back: after one that falls back by a window and recovers, those grants are gone early.
  * @returns the log, and the time to go on from
  */
 export function settleWindow(

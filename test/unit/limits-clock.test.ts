@@ -50,6 +50,17 @@ describe('a meter whose clock was ahead', () => {
         const spent = chargeMeter(UNSPENT, policy, 3, NOW + jump).state
         const back = exhaust(spent, policy, NOW)
         expect(back.granted).toBe(2)
+        // The period that the clock had begun, if it is the next, is over by then.
+        expect(exhaust(back.state, policy, NOW + 2 * LONGEST[period]).granted).toBe(5)
+      }),
+    )
+  })
+
+  it.each(PERIODS)('has a whole quota in the next true %s, if it was far ahead', (period) => {
+    fc.assert(
+      fc.property(fc.integer({ min: 63 * DAY_MS, max: 2000 * DAY_MS }), (jump) => {
+        const policy: MeterPolicy = { rateLimit: null, quota: { limit: 5, period } }
+        const back = exhaust(chargeMeter(UNSPENT, policy, 3, NOW + jump).state, policy, NOW)
         expect(exhaust(back.state, policy, NOW + LONGEST[period]).granted).toBe(5)
       }),
     )
@@ -84,6 +95,18 @@ describe('a meter whose clock was ahead', () => {
         }
       }),
     )
+  })
+})
+
+describe('a clock that falls back over the turn of a period, and recovers', () => {
+  it.each(PERIODS)('hands out no second quota of the %s that had begun', (period) => {
+    const turn = period === 'month' ? Date.UTC(2026, 11, 1) : Date.UTC(2026, 10, 15)
+    const policy: MeterPolicy = { rateLimit: null, quota: { limit: 5, period } }
+    const full = exhaust(UNSPENT, policy, turn + 30_000)
+    // A question is enough to have its time written.
+    const back = chargeMeter(full.state, policy, 0, turn - 40_000)
+    expect(exhaust(back.state, policy, turn + 40_000).granted).toBe(0)
+    expect(exhaust(back.state, policy, turn + LONGEST[period] + 30_000).granted).toBe(5)
   })
 })
 
