@@ -23,9 +23,9 @@ const CHANGES_REMEMBERED = CAPACITY
  * into which only what D1 knew may come.
  *
  * A read that began before a local change could bring the old row back after the change. So reads
- * and changes draw numbers from one sequence (the epochs), and what an older read found of a
- * changed subject is neither kept nor answered. A change need not look for the entries that it
- * concerns: it costs the same however many there are. Of two reads, the later one's row stays.
+ * and changes draw numbers from one sequence (the epochs). A row of a changed subject is not kept
+ * if an older read found it, and is not answered from here if it was kept before. So a change need
+ * not look for the entries that it concerns. Of two reads, the later one's row stays.
  */
 export class KeyCache {
   readonly #entries: Lru<CachedKey>
@@ -94,7 +94,7 @@ export class KeyCache {
     this.#entries.delete(hash)
   }
 
-  /** Whether no change of what a snapshot is about came after the read that found it. */
+  /** Whether owner, device and key are unchanged since the read that found the snapshot. */
   #isCurrent({ ownerId, policy }: KeySnapshot, read: number): boolean {
     if (read < this.#forgottenUntil) return false
     const hasChanged = (subject: string) => (this.#changedAt.get(subject) ?? 0) > read

@@ -8,6 +8,7 @@ import { makeUser, type TestDevice, type TestUser, markUsed } from '../support/f
 import { contextAt, type Isolate, makeIsolate } from '../support/isolates.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
 import { execute } from '../support/rows.ts'
+import { tapDatabase } from '../support/tapping.ts'
 
 const KEY_CACHE_MS = 10_000
 
@@ -123,6 +124,21 @@ describe.each(KEY_KINDS)('a read of %s that lands after a change', (_, limits) =
     expect(await early).toBe('valid')
     isolate.database = env.DB
     expect(await isolate.codeOf(device.secret)).toBe('revoked')
+  })
+
+  it('is not answered from memory, if the read failed while the change came', async () => {
+    const isolate = makeIsolate(Date.now())
+    expect(await isolate.codeOf(device.secret)).toBe('valid')
+    const asked = Promise.withResolvers<void>()
+    isolate.database = tapDatabase(env.DB, () => {
+      asked.resolve()
+      return new Promise(() => undefined)
+    })
+    isolate.now += KEY_CACHE_MS
+    const late = isolate.verify(device.secret)
+    await asked.promise
+    isolate.cache.forget(device.keyId)
+    await expect(late).rejects.toThrow('D1 did not answer in time')
   })
 
   it('keeps nobody else from being kept', async () => {

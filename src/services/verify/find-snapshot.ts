@@ -2,7 +2,6 @@ import { waitUntil } from 'cloudflare:workers'
 import type { KeySnapshot } from '../../domain/evaluate-key.ts'
 import { SECOND_MS } from '../../domain/time.ts'
 import { Unavailable } from '../../domain/unavailable.ts'
-import type { CachedKey } from '../../isolate/key-cache.ts'
 import type { VerifyContext } from '../context.ts'
 import { askDatabase } from './ask-database.ts'
 import { selectSnapshot } from './select-snapshot.ts'
@@ -24,7 +23,7 @@ export async function findSnapshot(
 
   const lifetime = settings.keyCacheSeconds * SECOND_MS
   const age = now - entry.readAt
-  if (age >= lifetime) return await readOrServeStale(ctx, hash, entry)
+  if (age >= lifetime) return await readOrServeStale(ctx, hash)
   if (age >= lifetime / 2 && now >= entry.refreshUntil) refreshAhead(ctx, hash)
   return entry.snapshot
 }
@@ -38,14 +37,16 @@ function refreshAhead(ctx: VerifyContext, hash: string): void {
 async function readOrServeStale(
   ctx: VerifyContext,
   hash: string,
-  entry: CachedKey,
 ): Promise<KeySnapshot | undefined> {
   const { isolate, now, settings } = ctx
   try {
     return await readThrough(ctx, hash)
   } catch (failure) {
-    const maySpeak = now - entry.readAt < settings.keyStaleSeconds * SECOND_MS
-    if (!(failure instanceof Unavailable) || !maySpeak) throw failure
+    // A change here may have come while D1 was waited for.
+    const entry = isolate.keys.get(hash)
+    const staleMs = settings.keyStaleSeconds * SECOND_MS
+    if (!(failure instanceof Unavailable) || entry === undefined) throw failure
+    if (now - entry.readAt >= staleMs) throw failure
     isolate.log.note('serving-stale-key', now)
     return entry.snapshot
   }
