@@ -11,6 +11,10 @@ export class Unavailable extends Error {
 
 const MARKS: ReadonlySet<string> = new Set(['retryable', 'overloaded', 'durableObjectReset'])
 
+/** What the platform says without a mark: also where the account's allowance is used up. */
+const UNMARKED =
+  /Network connection lost|^internal error|^Exceeded allowed|generating too much load|to be reset/
+
 /**
  * Whether the platform failed, as against code of ours. It marks an error that may pass, that of an
  * overloaded object and that of an object that was reset. A lost connection and an internal error
@@ -20,5 +24,5 @@ const MARKS: ReadonlySet<string> = new Set(['retryable', 'overloaded', 'durableO
 export function isPlatformFailure(thrown: unknown): boolean {
   if (!(thrown instanceof Error)) return false
   if (Object.entries(thrown).some(([name, value]) => MARKS.has(name) && value === true)) return true
-  return /Network connection lost|^internal error/.test(thrown.message)
+  return UNMARKED.test(thrown.message)
 }

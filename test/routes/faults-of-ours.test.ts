@@ -127,6 +127,9 @@ describe.each(['closed', 'open'] as const)('LIMITER_FAILURE=%s', (mode) => {
     ['durableObjectReset', 'Durable Object reset because its code was updated.'],
     ['unmarked', 'internal error; reference = 0123'],
     ['unmarked', 'Network connection lost.'],
+    ['unmarked', 'Exceeded allowed duration in Durable Objects free tier.'],
+    ['unmarked', 'Your account is generating too much load on Durable Objects. Please back off.'],
+    ['unmarked', 'Durable Object exceeded its CPU time limit which caused object to be reset.'],
   ])('decides over an outage, whose error is %s: %s', async (mark, message) => {
     const device = await makeLimitedDevice(await makeUser(), LIMITS)
     const lines = captureConsole()
