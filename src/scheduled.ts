@@ -83,6 +83,6 @@ async function runInSlices(ctx: VerifyContext, { run, budgetMs }: Job): Promise<
 /** Whether the plan's calls for one invocation are used up. */
 function isOutOfCalls(failure: unknown): boolean {
   if (!(failure instanceof Error)) return false
-  // Drizzle wraps what D1 throws.
+  // Drizzle puts D1's error into the cause of its own.
   return failure.message.includes('Too many subrequests') || isOutOfCalls(failure.cause)
 }

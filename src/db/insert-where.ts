@@ -35,7 +35,7 @@ export function insertWhere<Table extends SQLiteTable>(
     .select(sql`select ${sql.join(values, sql`, `)}${source} where ${happens ?? sql`true`}`)
 }
 
-/** Keeps SQL, encodes a value as its column does, and puts the default where there is none. */
+/** Keeps SQL, encodes a value as its column does, and puts a missing value's default. */
 function fragment(value: unknown, column: SQLiteColumn): SQL {
   if (is(value, SQL) || is(value, SQLiteColumn)) return sql`${value}`
   const kept = value === undefined ? column.default : value

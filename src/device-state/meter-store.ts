@@ -101,7 +101,7 @@ export class MeterStore {
     }
   }
 
-  /** Writes to storage first. If that fails, memory keeps the old value, too. */
+  /** Writes to storage first: if that fails, memory and storage both keep the old value. */
   #keep(keyId: string, meter: KeyMeter): void {
     this.#sql.exec(
       `insert into meters (key_id, state) values (?, ?)

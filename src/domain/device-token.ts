@@ -101,7 +101,7 @@ export function subjectsOfToken(claims: DeviceTokenClaims): readonly string[] {
   return [claims.tokenId, claims.secretHash, claims.keyId, claims.deviceId, claims.ownerId]
 }
 
-/** Looks like a JWT (RFC 7515 §3.1): three base64url parts, of which the first begins with `{"`. */
+/** Looks like a JWT (RFC 7515 §3.1): three base64url parts. The first begins with `{"`. */
 export function isTokenShaped(presented: string): boolean {
   return /^eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/.test(presented)
 }

@@ -100,7 +100,7 @@ export function chargeMeter(
   }
 }
 
-/** The time that the window goes by, and what the clock says. */
+/** `now` is the time of the rate limit's window; `clock` is the clock's reading. */
 type Times = { readonly now: number; readonly clock: number }
 
 function read(state: MeterState, policy: MeterPolicy, cost: number, { now, clock }: Times) {

@@ -1,6 +1,8 @@
 import type { AppContext } from './env.ts'
 
-/** The errors of RFC 6749 §5.2, RFC 7009 §2.2.1, RFC 8628 §3.5, RFC 8707 §2 and RFC 6750 §3.1. */
+/**
+ * The errors of RFC 6749 §5.2, RFC 6750 §3.1, RFC 7009 §2.2.1, RFC 8628 §3.5 and RFC 8707 §2.
+ */
 export type OAuthErrorCode =
   | 'invalid_request'
   | 'invalid_client'

@@ -49,7 +49,7 @@ function parseJson(text: string): Result<unknown, 'invalid'> {
 /**
  * The numbers that JSON.parse did not keep: it rounds whole numbers past 2^53 - 1, and makes
  * Infinity of those past 1.8e308.
- * @param value what fits its schema, which bounds how deep the walk goes
+ * @param value a parsed body: its schema bounds how deep the walk goes
  */
 function lostNumbers(value: unknown, path: readonly string[] = []): FieldError[] {
   if (typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER) {

@@ -17,7 +17,7 @@ export type PolicyAsker = {
 /**
  * The wire's key policy in the services' words: one expiry, in milliseconds.
  * @param at the pointer of the policy in the body
- * @returns or what is wrong with it, of what no schema knows
+ * @returns the faults that need the clock or the user to be seen, if there are any
  */
 export function keyInputOf(
   policy: KeyPolicy,

@@ -5,8 +5,8 @@ import type { Form } from '../form.ts'
 export type ClientCredentials = { readonly id: string; readonly secret: string }
 
 /**
- * Takes client credentials from one place (RFC 6749 §2.3.1): Basic, whose two halves are themselves
- * form-encoded, or the form.
+ * Takes client credentials from one place (RFC 6749 §2.3.1): from the form, or from Basic, whose
+ * two halves are form-encoded.
  */
 export function readClientCredentials(
   headers: Headers,

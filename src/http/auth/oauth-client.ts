@@ -19,7 +19,7 @@ type Client = {
 }
 
 /**
- * Authenticates an OAuth client (RFC 6749 §2.3.1): its id is its device's, its secret the device's.
+ * Authenticates an OAuth client (RFC 6749 §2.3.1). Its id and its secret are those of its device.
  * D1 itself is asked. Whatever is wrong with the client, the answer is `invalid_client`; only a
  * client that may not ask about others, and wants to, is told so.
  * @param asked `asVerifier` of one that asks about others, which is charged for that

@@ -43,7 +43,7 @@ function callerOf(c: AppContext): Caller {
   }
 }
 
-/** Who hands on what somebody else presents: where that somebody is, nobody knows. */
+/** A caller that asks about somebody else's credential: the holder's country is not known. */
 export function verifierOf(c: AppContext): Caller {
   return { ...callerOf(c), country: null }
 }

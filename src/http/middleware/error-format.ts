@@ -38,8 +38,8 @@ const OAUTH_WORDS: Readonly<Record<number, readonly [OAuthErrorCode, string]>> =
 }
 
 /**
- * OAuth's own format (RFC 6749 §5.2), for failures behind its endpoints: a body that was too large,
- * an outage. A wrong method has reached no endpoint, and stays a problem document.
+ * OAuth's own format (RFC 6749 §5.2), for failures behind its endpoints: a body that was too
+ * large, an outage. A wrong method has reached no endpoint, and stays a problem document.
  */
 export function asOAuthError(c: AppContext, problem: Problem): Response {
   const words = OAUTH_WORDS[problem.status]

@@ -64,7 +64,7 @@ export async function updateDevice(
   }
 }
 
-/** Whether tokens that were issued before the change say what is no longer so. */
+/** Whether the change makes earlier tokens untrue: they say the device's name. */
 function changesTokens(path: DevicePath, { name, enabled }: DeviceChange): SQL {
   const differs = or(
     name === undefined ? sql`false` : ne(devices.name, name),

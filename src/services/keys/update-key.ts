@@ -75,9 +75,9 @@ function columnsOf(input: KeyChange, now: number) {
 }
 
 /**
- * Whether tokens that were issued before the change say what is no longer so: the key's name, its
- * scopes, whether it is limited, and an end that is not after the key's. It stands before the
- * update, so that it compares with the row as it was.
+ * Whether the change makes earlier tokens untrue. A token says the key's name, its scopes and
+ * whether it is limited, and it may not outlive the key. The predicate stands before the update, so
+ * that it compares with the row as it was.
  */
 function changesTokens(keyId: string, input: KeyChange): SQL {
   const { name, scopes, expiresAt, rateLimit, quota, enabled } = input

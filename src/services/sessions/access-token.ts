@@ -15,7 +15,7 @@ export type SignedInUser = {
   readonly username: string
   readonly role: 'user' | 'admin'
   readonly createdAt: number
-  /** How many devices the user may have; null: as many as any other. */
+  /** The user's own cap on devices; null: USER_MAX_DEVICES holds. */
   readonly maxDevices: number | null
   readonly sessionId: string
 }
