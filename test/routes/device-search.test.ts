@@ -128,6 +128,7 @@ describe('a search by the beginning of the name', () => {
   })
 
   it('stays within the beginning, whatever the cursor says', async () => {
+    await makeDevice(user, 'Attic')
     const cursor = Buffer.from(JSON.stringify(['a', ''])).toString('base64url')
     expect(namesOf(await list({ name_prefix: 'door', cursor }))).toHaveLength(4)
   })

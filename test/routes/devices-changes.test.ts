@@ -5,7 +5,7 @@ import { type Answer, call } from '../support/client.ts'
 import { countStatements } from '../support/counting.ts'
 import { countStatuses, expectProblem, TIME } from '../support/expectations.ts'
 import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
-import { auditOf, countRows, rowsOf } from '../support/rows.ts'
+import { auditOf, countRows, rowsOf, execute } from '../support/rows.ts'
 
 async function patch(user: TestUser, device: TestDevice, body: unknown): Promise<Answer> {
   return await call('PATCH', `/v1/devices/${device.id}`, { token: user.token, body })
@@ -118,6 +118,7 @@ describe('DELETE /v1/devices/{id}', () => {
     const device = await makeDevice(user, 'gone')
     const kept = await makeDevice(user, 'kept')
     expect((await present(device.secret)).status).toBe(200)
+    await execute("update key_secrets set first_used_country = 'DE'")
     const answer = await remove(user, device)
     expect([answer.status, answer.text]).toEqual([204, ''])
     expectProblem(await present(device.secret), 401, 'revoked')
@@ -129,7 +130,12 @@ describe('DELETE /v1/devices/{id}', () => {
 
     const hash = await sha256(device.secret)
     expect(await rowsOf('select * from key_secrets where hash = ?', hash)).toMatchObject([
-      { key_id: null, tombstone_user_id: user.id, revoked_at: expect.any(Number) },
+      {
+        key_id: null,
+        tombstone_user_id: user.id,
+        revoked_at: expect.any(Number),
+        first_used_country: null,
+      },
     ])
     expect(await countRows('api_keys', 'id = ?', device.keyId)).toBe(0)
     expect(await countRows('purges', 'device_id = ?', device.id)).toBe(1)

@@ -55,6 +55,15 @@ describe('a charge that comes twice under one id', () => {
     expect(usage).toMatchObject([{ outcome: 'allowed', count: 2 }])
   })
 
+  it('is not taken for one that a clock granted which was a year ahead', async () => {
+    const { charge } = fresh()
+    const request = chargeOf(policy)
+    setClock(START + 365 * 24 * 60 * MINUTE_MS)
+    expect(await charge(request)).toMatchObject(left(999))
+    setClock(START)
+    expect(await charge(request)).toMatchObject(left(998))
+  })
+
   it('is spent once when both calls come at the same time', async () => {
     const { charge } = fresh()
     const request = chargeOf(policy)
