@@ -1,9 +1,9 @@
 /* oxlint-disable max-lines -- the tables are read side by side */
 import { sql } from 'drizzle-orm'
-import { index, integer, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
 
 /** The number of the newest migration. The Worker needs a database that is at least there. */
-export const SCHEMA_NUMBER = 5
+export const SCHEMA_NUMBER = 6
 
 /**
  * The tables. Times are whole milliseconds since the epoch in columns `*_at`; a `*_at` that may be
@@ -46,6 +46,41 @@ export const sessions = sqliteTable(
   (table) => [
     index('sessions_user_created').on(table.userId, table.createdAt, table.id),
     index('sessions_expires').on(table.expiresAt),
+  ],
+)
+
+/**
+ * Failed sign-ins by account, network and hour: the cron tells them in the audit and deletes them.
+ * No reference: an unknown username is counted too, under an id that no user has.
+ */
+export const signInFailures = sqliteTable(
+  'sign_in_failures',
+  {
+    userId: text('user_id').notNull(),
+    /** When the hour began, in milliseconds. */
+    hour: integer('hour').notNull(),
+    network: text('network').notNull(),
+    count: integer('count').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.userId, table.hour, table.network] }),
+    index('sign_in_failures_hour').on(table.hour),
+  ],
+)
+
+/** From which networks an account signed in lately: no guesses elsewhere make it wait there. */
+export const signInNetworks = sqliteTable(
+  'sign_in_networks',
+  {
+    userId: text('user_id')
+      .notNull()
+      .references(() => users.id),
+    network: text('network').notNull(),
+    signedInAt: integer('signed_in_at').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.userId, table.network] }),
+    index('sign_in_networks_time').on(table.signedInAt),
   ],
 )
 
@@ -173,6 +208,8 @@ export const deviceClaims = sqliteTable(
     userCodeHmac: text('user_code_hmac').notNull().unique(),
     /** What the maker calls the model: the device's own word. */
     clientId: text('client_id').notNull(),
+    /** The device that asked with its own secret, and must poll with it; null: nobody did. */
+    clientDeviceId: text('client_device_id'),
     /** What the device asks for, as a JSON array of strings. */
     scopes: text('scopes').notNull(),
     deviceName: text('device_name'),
@@ -186,6 +223,7 @@ export const deviceClaims = sqliteTable(
     deniedAt: integer('denied_at'),
     /** Who approved it, and what they gave: null in all of these until then. */
     approvedBy: text('approved_by'),
+    approvedSessionId: text('approved_session_id'),
     approvedScopes: text('approved_scopes'),
     approvedName: text('approved_name'),
     /** A device of the approver's that gets the key; null: a new device. */
@@ -201,7 +239,15 @@ export const deviceClaims = sqliteTable(
     /** The key that it was spent on: which of two polls at once spent it. */
     keyId: text('key_id'),
   },
-  (table) => [index('device_claims_expires').on(table.expiresAt)],
+  (table) => [
+    index('device_claims_expires').on(table.expiresAt),
+    index('device_claims_pending')
+      .on(table.expiresAt)
+      .where(sql`decided_at is null`),
+    index('device_claims_approved')
+      .on(table.approvedBy)
+      .where(sql`approved_by is not null and redeemed_at is null`),
+  ],
 )
 
 /**
