@@ -1,6 +1,6 @@
-import type { Context } from 'hono'
+import { type Context, Hono } from 'hono'
 import { denied } from './http/auth/refuse.ts'
-import { type AppEnv, factory } from './http/env.ts'
+import type { RootEnv } from './http/env.ts'
 import { logFailure } from './http/log.ts'
 import { bodyLimit } from './http/middleware/body-limit.ts'
 import { crossOrigin } from './http/middleware/cors.ts'
@@ -36,8 +36,7 @@ const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
  * @param isolate the memory between requests; a test brings its own
  */
 export function makeApp(isolate: IsolateState = thisIsolate) {
-  const app = factory
-    .createApp()
+  const app = new Hono<RootEnv>()
     .use(requestContext(isolate))
     // Comes first: CORS would answer its OPTIONS requests, and it reads no body.
     .route('/', forwardAuth)
@@ -81,7 +80,7 @@ export const app = makeApp()
 
 export type AppType = typeof app
 
-async function answerFailure(thrown: Error, c: Context<AppEnv>): Promise<Response> {
+async function answerFailure(thrown: Error, c: Context<RootEnv>): Promise<Response> {
   if (thrown instanceof SessionEnded) return denied(c, 'revoked')
   if (thrown instanceof SettingsError) {
     logFailure(c.get('requestId'), thrown, 'misconfigured')

@@ -2,6 +2,7 @@ import * as z from 'zod'
 import type { CheckSecrets } from './crypto/key-check.ts'
 import { isKeyPair, type KeyRing } from './crypto/jwt.ts'
 import { KEY_PREFIX_PATTERN } from './domain/key-format.ts'
+import { isHoldableScope } from './domain/scopes.ts'
 
 const publicUrl = z
   .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
@@ -15,6 +16,15 @@ const origins = z
   .string()
   .transform((list) => list.split(',').flatMap((origin) => origin.trim() || []))
   .refine((list) => list.every(isOrigin), 'must list origins such as https://app.example.com')
+
+/** Scopes, and patterns that end in `*`, which only admins may give to a key. */
+const scopePatterns = z
+  .string()
+  .transform((list) => list.split(',').flatMap((pattern) => pattern.trim() || []))
+  .refine(
+    (list) => list.every((pattern) => isHoldableScope(pattern)),
+    'must list scopes such as billing:write or billing:*',
+  )
 
 /** The audience of users' tokens, which no setting can give to devices' tokens. */
 export const USER_AUDIENCE = 'urn:latchkey:users'
@@ -96,6 +106,7 @@ export const settingsSchema = z.object({
   DEVICE_TOKEN_SECONDS: wholeNumber(BOUNDS.DEVICE_TOKEN_SECONDS),
   DEVICE_TOKEN_AUDIENCES: audiences,
   REVOCATION_POLL_SECONDS: wholeNumber(BOUNDS.REVOCATION_POLL_SECONDS),
+  RESERVED_SCOPES: scopePatterns,
   USER_MAX_DEVICES: wholeNumber(BOUNDS.USER_MAX_DEVICES),
   DEVICE_MAX_KEYS: wholeNumber(BOUNDS.DEVICE_MAX_KEYS),
   AUDIT_RETENTION_DAYS: wholeNumber(BOUNDS.AUDIT_RETENTION_DAYS),

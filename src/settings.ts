@@ -1,5 +1,6 @@
 import type { KeyRing } from './crypto/jwt.ts'
 import type { CheckSecrets } from './crypto/key-check.ts'
+import type { ReservedScopes } from './domain/scopes.ts'
 import type * as z from 'zod'
 import { settingsSchema } from './settings-schema.ts'
 
@@ -18,7 +19,11 @@ export class SettingsError extends Error {
 const names = settingsSchema.keyof().options
 
 /** Lists whose default is to hold nothing. */
-const MAY_BE_EMPTY: ReadonlySet<string> = new Set(['CORS_ORIGINS', 'DEVICE_TOKEN_AUDIENCES'])
+const MAY_BE_EMPTY: ReadonlySet<string> = new Set([
+  'CORS_ORIGINS',
+  'DEVICE_TOKEN_AUDIENCES',
+  'RESERVED_SCOPES',
+])
 
 /** What the Worker runs with. */
 export type Settings = {
@@ -40,6 +45,8 @@ export type Settings = {
   readonly deviceTokenAudiences: readonly [string, ...string[]]
   /** How old the revocation feed may be: the bound on every end of a token. */
   readonly revocationPollSeconds: number
+  /** Scopes that only admins may give to a key, and that no wildcard covers. */
+  readonly reservedScopes: ReservedScopes
   /** How many devices a user may have who is no admin, unless their own `max_devices` says. */
   readonly userMaxDevices: number
   /** How many keys of a device may be neither revoked nor expired. */
@@ -99,6 +106,7 @@ function parseSettings(env: Env): Settings {
     deviceTokenSeconds: data.DEVICE_TOKEN_SECONDS,
     deviceTokenAudiences: firstOr(data.DEVICE_TOKEN_AUDIENCES, data.PUBLIC_URL),
     revocationPollSeconds: data.REVOCATION_POLL_SECONDS,
+    reservedScopes: data.RESERVED_SCOPES,
     userMaxDevices: data.USER_MAX_DEVICES,
     deviceMaxKeys: data.DEVICE_MAX_KEYS,
     auditRetentionDays: data.AUDIT_RETENTION_DAYS,

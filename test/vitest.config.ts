@@ -30,6 +30,7 @@ export default defineConfig(async (): Promise<ViteUserConfig> => ({
                 DEVICE_TOKEN_SECONDS: '900',
                 DEVICE_TOKEN_AUDIENCES: '',
                 REVOCATION_POLL_SECONDS: '10',
+                RESERVED_SCOPES: '',
                 USER_MAX_DEVICES: '10000',
                 DEVICE_MAX_KEYS: '20',
                 AUDIT_RETENTION_DAYS: '365',

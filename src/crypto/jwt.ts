@@ -1,5 +1,6 @@
 import { createPrivateKey, createPublicKey, createSign, createVerify } from 'node:crypto'
 import { verify } from 'hono/jwt'
+import { TOKEN_MAX_CHARACTERS } from '../domain/device-token.ts'
 import { err, ok, type Result } from '../domain/result.ts'
 import { SECOND_MS } from '../domain/time.ts'
 
@@ -115,6 +116,7 @@ export async function verifyToken(
   expected: Expected,
   now: number,
 ): Promise<Result<VerifiedClaims, 'invalid' | 'expired'>> {
+  if (token.length > TOKEN_MAX_CHARACTERS) return err('invalid')
   const kid = headerField(token, 'kid')
   const key = expected.ring.find((candidate) => candidate.kid === kid)
   if (key === undefined) return err('invalid')

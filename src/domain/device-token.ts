@@ -1,6 +1,9 @@
 import { err, ok, type Result } from './result.ts'
 import { SECOND_MS } from './time.ts'
 
+/** How long a token may be: one with 64 scopes of 128 characters takes some 12,000. */
+export const TOKEN_MAX_CHARACTERS = 16_384
+
 /** What a device token says (RFC 7519), once its signature is known to be ours. Times: seconds. */
 export type DeviceTokenClaims = {
   /** The token's own id, by which it alone can be ended. */
@@ -103,5 +106,6 @@ export function subjectsOfToken(claims: DeviceTokenClaims): readonly string[] {
 
 /** Looks like a JWT (RFC 7515 §3.1): three base64url parts. The first begins with `{"`. */
 export function isTokenShaped(presented: string): boolean {
+  if (presented.length > TOKEN_MAX_CHARACTERS) return false
   return /^eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/.test(presented)
 }

@@ -1,6 +1,6 @@
 import type { MeterPolicy } from './meter.ts'
 import { err, ok, type Result } from './result.ts'
-import { coversScopes, verifierReach } from './scopes.ts'
+import { coversScopes, type ReservedScopes, verifierReach } from './scopes.ts'
 
 /** A "no" to a presented credential. The words are the wire's. */
 export type Denial =
@@ -80,19 +80,23 @@ export function evaluateKey(
   snapshot: KeySnapshot,
   { scopes = [], asVerifier = false }: KeyWant,
   now: number,
+  reserved: ReservedScopes,
 ): Result<KeyPolicySnapshot, KeyRefusal> {
   const { secret, policy } = snapshot
-  if (policy === null || secret.revokedAt !== null || policy.key.revokedAt !== null) {
-    return err('revoked')
-  }
+  if (policy === null || isOverForGood(snapshot)) return err('revoked')
   if (hasEnded(secret.expiresAt, now) || hasEnded(policy.key.expiresAt, now)) return err('expired')
   const { key, device, owner } = policy
   if (key.disabledAt !== null || device.disabledAt !== null || owner.disabledAt !== null) {
     return err('disabled')
   }
   const isVerifier = verifierReach(key.scopes, owner.role) !== undefined
-  const isCovered = coversScopes(key.scopes, scopes) && (isVerifier || !asVerifier)
+  const isCovered = coversScopes(key.scopes, scopes, reserved) && (isVerifier || !asVerifier)
   return isCovered ? ok(policy) : err('insufficient_scope')
+}
+
+/** Whether nothing can make the secret good again, as a later expiry or enabling its key could. */
+export function isOverForGood({ secret, policy }: KeySnapshot): boolean {
+  return policy === null || secret.revokedAt !== null || policy.key.revokedAt !== null
 }
 
 /** Whether a rotation ended the secret while its key lives on: somebody still holds the old one. */

@@ -3,6 +3,7 @@ import { createFactory } from 'hono/factory'
 import type { Once } from '../domain/once.ts'
 import type { IsolateState } from '../isolate/state.ts'
 import type { Settings } from '../settings.ts'
+import type { Io, LockedIo } from './locked-io.ts'
 import type { Problem } from './problem-types.ts'
 
 /** What the request's log line will say beside its status: see http/log.ts. */
@@ -13,10 +14,14 @@ type RequestLog = {
   keyId?: string | undefined
 }
 
-/** The environment of every route: what global middleware has set before any handler runs. */
+/**
+ * The environment of every route: what global middleware has set before any handler runs. The
+ * database and the objects are not in it: `admit` hands them over (http/auth/admit.ts).
+ */
 export type AppEnv = {
-  Bindings: Env
+  Bindings: Omit<Env, keyof Io>
   Variables: {
+    io: LockedIo
     settings: Settings
     isolate: IsolateState
     requestId: string
@@ -31,6 +36,9 @@ export type AppEnv = {
     renderError: ErrorRenderer
   }
 }
+
+/** The environment of what runs before and after the routes. */
+export type RootEnv = AppEnv & { Bindings: Env }
 
 /** What helpers ask of a context: any route's has it, whatever its middleware added. */
 export type AppContext = Pick<

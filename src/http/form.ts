@@ -35,12 +35,19 @@ const FORM = /^application\/x-www-form-urlencoded\s*(;|$)/i
 /**
  * Reads the parameters of a request body, of which none may be repeated (RFC 6749 §3.2) but
  * `resource`. Credentials never come in the query (§2.3.1).
+ * @param inUrl what the query may say, each once, for clients that can be given no further field
  */
-export async function readForm(c: Pick<Context, 'req'>): Promise<Result<Form, string>> {
+export async function readForm(
+  c: Pick<Context, 'req'>,
+  inUrl: readonly string[] = [],
+): Promise<Result<Form, string>> {
   const mediaType = c.req.header('content-type') ?? ''
   if (!FORM.test(mediaType)) return err('Send application/x-www-form-urlencoded.')
-  if (new URL(c.req.url).search !== '')
+  const query = [...new URL(c.req.url).searchParams.keys()]
+  if (!query.every((name) => inUrl.includes(name))) {
     return err('Send parameters in the body, never in the query.')
+  }
+  if (new Set(query).size < query.length) return err('A parameter was sent more than once.')
   // As bytes: workerd warns where a form is read as text.
   const text = new TextDecoder().decode(await c.req.arrayBuffer())
   const parameters = new URLSearchParams(text)

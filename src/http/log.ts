@@ -3,7 +3,7 @@ import { routePath } from 'hono/route'
 import type { Denial } from '../domain/evaluate-key.ts'
 import type { IsolateState } from '../isolate/state.ts'
 import { SettingsError } from '../settings.ts'
-import type { AppContext, AppEnv } from './env.ts'
+import type { AppContext, RootEnv } from './env.ts'
 import type { ProblemCode } from './problems.ts'
 
 const FRAMES_LOGGED = 8
@@ -13,7 +13,7 @@ const FRAMES_LOGGED = 8
  * failure. A line costs more than a verify, and the platform already records invocations, so
  * successes are silent unless LOG_REQUESTS says `all`. No query, no body, no credential.
  */
-export function logRequest(c: Context<AppEnv>, milliseconds: number): void {
+export function logRequest(c: Context<RootEnv>, milliseconds: number): void {
   const { log, settings, isolate, requestId, now } = c.var
   const { status } = c.res
   if (log.subject === 'made-up') isolate.log.note('made-up-credentials', now)

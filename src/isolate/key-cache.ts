@@ -1,9 +1,10 @@
-import type { KeySnapshot } from '../domain/evaluate-key.ts'
+import { isOverForGood, type KeySnapshot } from '../domain/evaluate-key.ts'
 import { Lru } from './lru.ts'
 
 /** A snapshot and how old it is. */
 export type CachedKey = {
-  readonly snapshot: KeySnapshot
+  /** Undefined: D1 does not know the secret. */
+  readonly snapshot: KeySnapshot | undefined
   /** When its query was about to start, in milliseconds: its age counts from here. */
   readonly readAt: number
   /** Which read found it: of two, the later began later. */
@@ -15,12 +16,15 @@ export type CachedKey = {
 /** In weight: a plain key weighs 1, one with a thousand characters of scopes 2. */
 const CAPACITY = 10_000
 const CHARACTERS_PER_WEIGHT = 1000
+/** Secrets that can never be good again, and those that D1 does not know. */
+const DEAD_CAPACITY = 2000
 /** How many changes are remembered by their subject: as many as there are plain keys. */
 const CHANGES_REMEMBERED = CAPACITY
 
 /**
- * What one isolate remembers of keys, by the hash of their secret: a bounded LRU of plain data,
- * into which only what D1 knew may come.
+ * What one isolate remembers of keys, by the hash of their secret: bounded LRUs of plain data. Dead
+ * secrets have one of their own, so that their holders read D1 no more often than others, and push
+ * no live key out.
  *
  * A read that began before a local change could bring the old row back after the change. So reads
  * and changes draw numbers from one sequence (the epochs). A row of a changed subject is not kept
@@ -28,7 +32,8 @@ const CHANGES_REMEMBERED = CAPACITY
  * not look for the entries that it concerns. Of two reads, the later one's row stays.
  */
 export class KeyCache {
-  readonly #entries: Lru<CachedKey>
+  readonly #live: Lru<CachedKey>
+  readonly #dead = new Lru<CachedKey>(DEAD_CAPACITY)
   #epoch = 0
   /** When each owner, device and key was last changed here. */
   readonly #changedAt = new Map<string, number>()
@@ -36,15 +41,16 @@ export class KeyCache {
   #forgottenUntil = 0
 
   constructor(capacity: number = CAPACITY) {
-    this.#entries = new Lru(capacity, ({ snapshot }) => weightOf(snapshot))
+    this.#live = new Lru(capacity, ({ snapshot }) => weightOf(snapshot))
   }
 
+  /** How many live keys are remembered. */
   get size(): number {
-    return this.#entries.size
+    return this.#live.size
   }
 
   get(hash: string): CachedKey | undefined {
-    const entry = this.#entries.get(hash)
+    const entry = this.#live.get(hash) ?? this.#dead.get(hash)
     if (entry === undefined || this.#isCurrent(entry.snapshot, entry.read)) return entry
     this.drop(hash)
     return undefined
@@ -57,23 +63,27 @@ export class KeyCache {
   }
 
   /** Keeps what a read found, unless a change or a later read came between. */
-  keep(hash: string, snapshot: KeySnapshot, readAt: number, read: number): void {
-    const known = this.#entries.peek(hash)
+  keep(hash: string, snapshot: KeySnapshot | undefined, readAt: number, read: number): void {
+    const known = this.#live.peek(hash) ?? this.#dead.peek(hash)
     if (known !== undefined && known.read > read) return
     if (!this.#isCurrent(snapshot, read)) return
-    this.#entries.set(hash, { snapshot, readAt, read, refreshUntil: 0 })
+    this.drop(hash)
+    const isDead = snapshot === undefined || isOverForGood(snapshot)
+    const entries = isDead ? this.#dead : this.#live
+    entries.set(hash, { snapshot, readAt, read, refreshUntil: 0 })
   }
 
   /** Notes that a refresh of the entry is under way. */
   noteRefresh(hash: string, refreshUntil: number): void {
-    this.#entries.replace(hash, (entry) => ({ ...entry, refreshUntil }))
+    this.#replace(hash, (entry) => ({ ...entry, refreshUntil }))
   }
 
   /** Notes in a kept snapshot that a use of its secret is on record. */
   noteUse(hash: string, noted: 'isFirstUseNoted' | 'isRetiredUseNoted'): void {
-    this.#entries.replace(hash, (entry) => {
-      const secret = { ...entry.snapshot.secret, [noted]: true }
-      return { ...entry, snapshot: { ...entry.snapshot, secret } }
+    this.#replace(hash, (entry) => {
+      const { snapshot } = entry
+      if (snapshot === undefined) return entry
+      return { ...entry, snapshot: { ...snapshot, secret: { ...snapshot.secret, [noted]: true } } }
     })
   }
 
@@ -91,19 +101,27 @@ export class KeyCache {
 
   /** Forgets one secret. */
   drop(hash: string): void {
-    this.#entries.delete(hash)
+    this.#live.delete(hash)
+    this.#dead.delete(hash)
+  }
+
+  #replace(hash: string, change: (entry: CachedKey) => CachedKey): void {
+    this.#live.replace(hash, change)
+    this.#dead.replace(hash, change)
   }
 
   /** Whether owner, device and key are unchanged since the read that found the snapshot. */
-  #isCurrent({ ownerId, policy }: KeySnapshot, read: number): boolean {
+  #isCurrent(snapshot: KeySnapshot | undefined, read: number): boolean {
     if (read < this.#forgottenUntil) return false
+    if (snapshot === undefined) return true
+    const { ownerId, policy } = snapshot
     const hasChanged = (subject: string) => (this.#changedAt.get(subject) ?? 0) > read
     if (hasChanged(ownerId)) return false
     return policy === null || !(hasChanged(policy.device.id) || hasChanged(policy.key.id))
   }
 }
 
-function weightOf({ policy }: KeySnapshot): number {
-  const characters = policy?.key.scopes.reduce((sum, scope) => sum + scope.length, 0) ?? 0
+function weightOf(snapshot: KeySnapshot | undefined): number {
+  const characters = snapshot?.policy?.key.scopes.reduce((sum, scope) => sum + scope.length, 0) ?? 0
   return 1 + Math.floor(characters / CHARACTERS_PER_WEIGHT)
 }

@@ -5,6 +5,7 @@ type SampledEvent =
   | 'serving-stale-key'
   | 'serving-stale-feed'
   | 'rpc-unavailable'
+  | 'rpc-misconfigured'
   | 'forward-auth-misconfigured'
   | 'made-up-credentials'
 

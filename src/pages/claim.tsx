@@ -1,11 +1,12 @@
 import type { Context } from 'hono'
 import { limitedNetwork } from '../domain/network.ts'
 import { err } from '../domain/result.ts'
-import { mayGiveScopes, VERIFY_ALL } from '../domain/scopes.ts'
+import { needsAdmin } from '../domain/scopes.ts'
 import { SECOND_MS } from '../domain/time.ts'
 import { parseUserCode, showUserCode } from '../domain/user-code.ts'
-import { auditContextOf, verifyContextOf, visitorContextOf } from '../http/auth/contexts.ts'
-import { mayTryPassword } from '../http/auth/password-attempt.ts'
+import { admit } from '../http/auth/admit.ts'
+import { auditContextOf, visitorContextOf } from '../http/auth/contexts.ts'
+import { CLAIM_CODE, CREDENTIAL, PASSWORD } from '../http/auth/doors.ts'
 import { clientIp, userAgentOf } from '../http/client.ts'
 import { type AppEnv, factory } from '../http/env.ts'
 import { type Form, readForm } from '../http/form.ts'
@@ -13,7 +14,7 @@ import { noteDenial } from '../http/log.ts'
 import { claimDecision } from '../schemas/claims.ts'
 import { signIn as signInFields } from '../schemas/sessions.ts'
 import { SessionEnded } from '../services/changes/commit.ts'
-import { chargeClaimAttempt } from '../services/claims/charge-claim.ts'
+import type { VerifyContext } from '../services/context.ts'
 import { type ClaimDecision, decideClaim } from '../services/claims/decide-claim.ts'
 import { type Claim, findClaim } from '../services/claims/find-claim.ts'
 import { ACCESS_TOKEN_SECONDS, verifyAccessToken } from '../services/sessions/access-token.ts'
@@ -24,7 +25,12 @@ import { render } from './layout.tsx'
 
 type PageContext = Context<AppEnv>
 /** Somebody who has signed in on the page, through a session that lasts until their answer. */
-type Visitor = { readonly userId: string; readonly sessionId: string; readonly accessToken: string }
+type Visitor = {
+  readonly userId: string
+  readonly sessionId: string
+  readonly accessToken: string
+  readonly ctx: VerifyContext
+}
 
 const TITLE = 'Connect a device'
 const TOO_MANY = 'Too many attempts. Wait a minute, then try again.'
@@ -57,23 +63,25 @@ async function showClaim(c: PageContext, form: Form): Promise<Response> {
   const typed = { username: form.get('username'), password: form.get('password') }
   const fields = signInFields.safeParse(typed)
   if (!fields.success) return signInPage(c, code, 400, 'Fill in all three fields.')
-  if (!(await mayTryPassword(c, fields.data.username))) return tooMany(c, code)
+  const admitted = await admit(c, PASSWORD, fields.data)
+  if (!admitted.ok) return tooMany(c, code)
+  const ctx = admitted.value
   const idleMs = ACCESS_TOKEN_SECONDS * SECOND_MS
   const input = { ...fields.data, userAgent: userAgentOf(c), idleMs }
-  const opened = await signIn(visitorContextOf(c), input)
+  const opened = await signIn(visitorContextOf(c, ctx), input)
   if (!opened.ok) {
     const isDisabled = opened.reason === 'disabled'
     noteDenial(c, isDisabled ? 'disabled' : 'not_found')
     const fault = isDisabled ? 'This account is disabled.' : 'Unknown username or wrong password.'
     return signInPage(c, code, 401, fault)
   }
-  const visitor = opened.value
+  const visitor = { ...opened.value, ctx }
   c.var.log.userId = visitor.userId
-  if (!(await mayTryCode(c, visitor))) {
+  if (!(await admit(c, CLAIM_CODE, visitor)).ok) {
     await leave(c, visitor)
     return tooMany(c, code)
   }
-  const claim = await findClaim(verifyContextOf(c), code ?? '')
+  const claim = await findClaim(ctx, code ?? '')
   if (code !== undefined && claim.ok) return decisionPage(c, claim.value, code, visitor)
   await leave(c, visitor)
   return signInPage(c, code, 404, NO_CLAIM)
@@ -82,15 +90,17 @@ async function showClaim(c: PageContext, form: Form): Promise<Response> {
 /** Second step: the answer. It ends the session, unless it cannot be taken as it is. */
 async function takeAnswer(c: PageContext, form: Form, accessToken: string): Promise<Response> {
   const code = parseUserCode(form.get('user_code') ?? '')
-  const verified = await verifyAccessToken(verifyContextOf(c), accessToken)
+  const ctx = admit(c, CREDENTIAL)
+  const verified = await verifyAccessToken(ctx, accessToken)
   if (!verified.ok) {
     noteDenial(c, verified.reason)
     return signInPage(c, code, 401, 'You took too long. Sign in again.')
   }
-  const visitor = { userId: verified.value.id, sessionId: verified.value.sessionId, accessToken }
+  const { id: userId, sessionId } = verified.value
+  const visitor = { userId, sessionId, accessToken, ctx }
   c.var.log.userId = visitor.userId
-  if (!(await mayTryCode(c, visitor))) return tooMany(c, code)
-  const claim = await findClaim(verifyContextOf(c), code ?? '')
+  if (!(await admit(c, CLAIM_CODE, visitor)).ok) return tooMany(c, code)
+  const claim = await findClaim(ctx, code ?? '')
   if (code === undefined || !claim.ok) {
     await leave(c, visitor)
     return signInPage(c, code, 404, NO_CLAIM)
@@ -102,8 +112,10 @@ async function takeAnswer(c: PageContext, form: Form, accessToken: string): Prom
     return decisionPage(c, claim.value, code, visitor, fault)
   }
   const scopes = answer.data.decision === 'approve' ? (answer.data.scopes ?? []) : []
-  if (!mayGiveScopes(verified.value.role, scopes)) {
-    const fault = `Only an admin can give a key the scope ${VERIFY_ALL}.`
+  const { reservedScopes } = c.var.settings
+  const adminsOnly = scopes.find((scope) => needsAdmin(scope, reservedScopes))
+  if (adminsOnly !== undefined && verified.value.role !== 'admin') {
+    const fault = `Only an admin can give a key the scope ${adminsOnly}.`
     return decisionPage(c, claim.value, code, visitor, fault)
   }
   const decision =
@@ -123,7 +135,7 @@ async function takeAnswer(c: PageContext, form: Form, accessToken: string): Prom
 /** Two clicks are one answer: the second finds nothing that waits, and its session ended. */
 async function decide(c: PageContext, visitor: Visitor, code: string, decision: ClaimDecision) {
   const { userId, sessionId } = visitor
-  const ctx = auditContextOf(c, { type: 'user', userId, sessionId })
+  const ctx = auditContextOf(c, visitor.ctx, { type: 'user', userId, sessionId })
   try {
     return await decideClaim(ctx, { userId, typedCode: code, decision })
   } catch (thrown) {
@@ -143,13 +155,9 @@ function answerIn(form: Form): Record<string, unknown> {
   return { decision, name: form.get('name') ?? '', scopes: [...checked, ...typed], key }
 }
 
-async function mayTryCode(c: PageContext, { userId }: Visitor): Promise<boolean> {
-  return await chargeClaimAttempt(c.env.CLAIM_LIMITER_USER, { ip: clientIp(c), userId })
-}
-
 /** Ends the session of the page, whether or not it still lives. */
 async function leave(c: PageContext, visitor: Visitor): Promise<void> {
-  const ctx = auditContextOf(c, { type: 'visitor', userId: visitor.userId })
+  const ctx = auditContextOf(c, visitor.ctx, { type: 'visitor', userId: visitor.userId })
   await revokeSession(ctx, visitor)
 }
 

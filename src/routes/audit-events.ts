@@ -1,5 +1,4 @@
 import { rfc3339 } from '../domain/time.ts'
-import { verifyContextOf } from '../http/auth/contexts.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
 import { validQuery } from '../http/validate.ts'
@@ -13,7 +12,7 @@ export const auditEvents = factory
   .get('/v1/audit-events', requireUser(), validQuery(pageQuery), async (c) => {
     const { limit, cursor } = c.req.valid('query')
     const query = { userId: c.var.user.id, limit, after: cursor }
-    const page = await listAuditEvents(verifyContextOf(c), query)
+    const page = await listAuditEvents(c.var.ctx, query)
     const last = page.hasMore ? page.events.at(-1) : undefined
     return c.json({ items: page.events.map(toWire), next_cursor: nextCursor(last) })
   })

@@ -2,17 +2,18 @@ import type * as z from 'zod'
 import { err, ok, type Result } from '../domain/result.ts'
 import { parseUserCode, showUserCode } from '../domain/user-code.ts'
 import { rfc3339 } from '../domain/time.ts'
+import { admit } from '../http/auth/admit.ts'
 import { capReached } from '../http/auth/cap-reached.ts'
-import { userContextOf, verifyContextOf } from '../http/auth/contexts.ts'
+import { userContextOf } from '../http/auth/contexts.ts'
+import { CLAIM_CODE } from '../http/auth/doors.ts'
 import { idempotent } from '../http/auth/idempotent.ts'
-import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
-import { clientIp } from '../http/client.ts'
+import { throttled } from '../http/auth/refuse.ts'
+import { requireUser } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
 import type { FieldError } from '../http/problem-types.ts'
 import { validBody } from '../http/validate.ts'
 import { claimDecision } from '../schemas/claims.ts'
-import { chargeClaimAttempt } from '../services/claims/charge-claim.ts'
 import { type ClaimDecision, decideClaim } from '../services/claims/decide-claim.ts'
 import { type Claim, type ClaimStatus, findClaimFor } from '../services/claims/find-claim.ts'
 import { keyInputOf, type PolicyAsker, scopeFaults } from './key-input.ts'
@@ -23,8 +24,10 @@ export const claims = factory
   .createApp()
   .get('/v1/claims/:user_code', requireUser(), async (c) => {
     const code = c.req.param('user_code')
-    if (!(await mayTryCode(c))) return problem(c, 'rate_limited')
-    const found = await findClaimFor(verifyContextOf(c), { userId: c.var.user.id, typedCode: code })
+    const { id: userId } = c.var.user
+    const admitted = await admit(c, CLAIM_CODE, { userId })
+    if (!admitted.ok) return throttled(c)
+    const found = await findClaimFor(admitted.value, { userId, typedCode: code })
     if (!found.ok) return problem(c, found.reason)
     return c.json(toWire(found.value.claim, code, found.value.status))
   })
@@ -32,8 +35,9 @@ export const claims = factory
     const code = c.req.param('user_code')
     const decision = decisionOf(c.req.valid('json'), c.var)
     if (!decision.ok) return problem(c, 'invalid_request', { errors: decision.reason })
-    if (!(await mayTryCode(c))) return problem(c, 'rate_limited')
-    const input = { userId: c.var.user.id, typedCode: code, decision: decision.value }
+    const { id: userId } = c.var.user
+    if (!(await admit(c, CLAIM_CODE, { userId })).ok) return throttled(c)
+    const input = { userId, typedCode: code, decision: decision.value }
     const decided = await decideClaim(userContextOf(c), input)
     if (decided.ok) {
       const { decision, grantedName, grantedScopes, deviceId } = decided.value
@@ -69,20 +73,10 @@ function decisionOf(
 ): Result<ClaimDecision, FieldError[]> {
   if (answer.decision === 'deny') return ok(answer)
   const key = keyInputOf(answer.key, asker, '/key')
-  const faults = scopeFaults(answer.scopes, asker.user, '/scopes')
+  const faults = scopeFaults(answer.scopes, asker, '/scopes')
   if (!key.ok) return err([...key.reason, ...faults])
   if (faults.length > 0) return err(faults)
   return ok({ ...answer, key: key.value, deviceId: answer.device_id })
-}
-
-type UserContext = Parameters<typeof clientIp>[0] & { readonly var: UserEnv['Variables'] }
-
-/** Charges a typed code. One that is refused is counted in the log as made up. */
-async function mayTryCode(c: UserContext): Promise<boolean> {
-  const { CLAIM_LIMITER_USER: limiter } = c.env
-  const allowed = await chargeClaimAttempt(limiter, { ip: clientIp(c), userId: c.var.user.id })
-  if (!allowed) c.var.log.subject = 'made-up'
-  return allowed
 }
 
 function toWire(claim: Claim, typedCode: string, status: ClaimStatus | 'denied') {

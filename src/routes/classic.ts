@@ -1,8 +1,10 @@
 import { SECOND_MS } from '../domain/time.ts'
 import { capReached } from '../http/auth/cap-reached.ts'
-import { userContextOf, verifyContextOf, visitorContextOf } from '../http/auth/contexts.ts'
+import { admit } from '../http/auth/admit.ts'
+import { userContextOf, visitorContextOf } from '../http/auth/contexts.ts'
+import { CREDENTIAL, PASSWORD } from '../http/auth/doors.ts'
 import { idempotent } from '../http/auth/idempotent.ts'
-import { mayTryPassword } from '../http/auth/password-attempt.ts'
+import { throttled } from '../http/auth/refuse.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { refused, verifyPresented } from '../http/auth/verify-presented.ts'
 import { userAgentOf } from '../http/client.ts'
@@ -37,8 +39,9 @@ export const classic = factory
   .post('/register', validBody(classicRegistration), async (c) => {
     if (c.var.settings.registration === 'closed') return problem(c, 'registration_closed')
     const input = c.req.valid('json')
-    if (!(await mayTryPassword(c, input.username))) return problem(c, 'rate_limited')
-    const registered = await registerUser(visitorContextOf(c), input)
+    const admitted = await admit(c, PASSWORD, input)
+    if (!admitted.ok) return throttled(c)
+    const registered = await registerUser(visitorContextOf(c, admitted.value), input)
     return registered.ok
       ? c.json({ message: 'User created successfully.' }, 201)
       : c.json({ message: 'A user with that username already exists.' }, 400)
@@ -50,11 +53,12 @@ export const classic = factory
     const body = classicSignIn.safeParse(json)
     if (!body.success) return c.json(INVALID_CREDENTIALS, 401, CHALLENGE)
     const { username, password } = body.data
-    if (!(await mayTryPassword(c, username))) return problem(c, 'rate_limited')
+    const admitted = await admit(c, PASSWORD, { username })
+    if (!admitted.ok) return throttled(c)
     // Nobody gets its refresh token: it lasts as long as the access token.
     const idleMs = ACCESS_TOKEN_SECONDS * SECOND_MS
     const input = { username, password, userAgent: userAgentOf(c), idleMs }
-    const opened = await signIn(visitorContextOf(c), input)
+    const opened = await signIn(visitorContextOf(c, admitted.value), input)
     if (opened.ok) {
       c.var.log.userId = opened.value.userId
       return c.json({ access_token: opened.value.accessToken })
@@ -87,14 +91,15 @@ export const classic = factory
     const presented = 'api_key' in body ? body.api_key : undefined
     if (typeof presented !== 'string') return c.json(INVALID_API_KEY, 403)
 
-    const verified = await verifyPresented(c, presented)
+    const ctx = admit(c, CREDENTIAL)
+    const verified = await verifyPresented(c, ctx, presented, { owner: 'any' })
     if (!verified.valid) {
       if (verified.kind === 'throttled' || verified.meter !== null) return refused(c, verified)
       noteDenial(c, verified.denial)
       return c.json(INVALID_API_KEY, 403)
     }
     const { device } = verified.policy
-    await checkIn(verifyContextOf(c), { deviceId: device.id })
+    await checkIn(ctx, { deviceId: device.id })
     return c.json({ message: 'Check-in received.', device_name: device.name })
   })
 

@@ -1,14 +1,15 @@
 import { CLAIM_SECONDS, POLL_INTERVAL_SECONDS } from '../domain/claim-poll.ts'
+import { isReservedScope } from '../domain/scopes.ts'
 import { showUserCode } from '../domain/user-code.ts'
-import { verifyContextOf } from '../http/auth/contexts.ts'
+import { admit } from '../http/auth/admit.ts'
+import { CLAIM_REQUEST } from '../http/auth/doors.ts'
 import { readClientId } from '../http/auth/oauth-client.ts'
+import { throttled } from '../http/auth/refuse.ts'
 import { clientIp, countryOf } from '../http/client.ts'
 import { factory } from '../http/env.ts'
 import { readForm } from '../http/form.ts'
 import { oauthError } from '../http/oauth-error.ts'
-import { problem } from '../http/problem.ts'
 import { deviceAuthorization as parameters } from '../schemas/claims.ts'
-import { chargeClaimRequest } from '../services/claims/charge-claim.ts'
 import { requestClaim } from '../services/claims/request-claim.ts'
 
 /** Where a device that holds nothing asks for its codes (RFC 8628 §3.1). */
@@ -28,22 +29,25 @@ export const deviceAuthorization = factory
     if (!parsed.success) {
       const field = parsed.error.issues[0]?.path[0]
       return field === 'scope'
-        ? oauthError(c, 400, 'invalid_scope', 'That is no scope that a device may ask for.')
+        ? oauthError(c, 400, 'invalid_scope', NO_SUCH_SCOPE)
         : oauthError(c, 400, 'invalid_request', FAULTS[field === 'client_id' ? field : 'name'])
     }
-    const ip = clientIp(c)
-    if (!(await chargeClaimRequest(c.env.CLAIM_LIMITER_IP, ip))) return problem(c, 'rate_limited')
-
+    const { settings } = c.var
     const { scope: scopes, device_name: deviceName = null } = parsed.data
+    if (scopes.some((scope) => isReservedScope(scope, settings.reservedScopes))) {
+      return oauthError(c, 400, 'invalid_scope', NO_SUCH_SCOPE)
+    }
+    const admitted = await admit(c, CLAIM_REQUEST, null)
+    if (!admitted.ok) return throttled(c)
+
     const request = {
       clientId: parsed.data.client_id,
       deviceName,
       scopes,
-      ip,
+      ip: clientIp(c),
       country: countryOf(c),
     }
-    const { settings } = c.var
-    const codes = await requestClaim(verifyContextOf(c), request)
+    const codes = await requestClaim(admitted.value, request)
     const shown = showUserCode(codes.userCode)
     const verificationUri = `${settings.publicUrl}/claim`
     return c.json({
@@ -56,6 +60,7 @@ export const deviceAuthorization = factory
     })
   })
 
+const NO_SUCH_SCOPE = 'That is no scope that a device may ask for.'
 const FAULTS = {
   client_id: 'client_id must be 1 to 64 visible ASCII characters.',
   name: 'device_name must be 1 to 80 characters, no control character among them.',

@@ -1,23 +1,23 @@
 import { rfc3339 } from '../domain/time.ts'
-import { auditContextOf, verifyContextOf } from '../http/auth/contexts.ts'
+import { auditContextOf } from '../http/auth/contexts.ts'
 import { idempotent } from '../http/auth/idempotent.ts'
 import { requireDevice } from '../http/auth/require-device.ts'
 import { countryOf } from '../http/client.ts'
 import { factory } from '../http/env.ts'
-import { problem } from '../http/problem.ts'
 import { validBody } from '../http/validate.ts'
 import { checkIn as checkInBody } from '../schemas/devices.ts'
 import { ownRotation } from '../schemas/keys.ts'
 import { checkIn } from '../services/devices/check-in.ts'
 import { limitFields } from '../services/keys/key-row.ts'
-import { MINTING_WINDOW_SECONDS, rotateOwnKey } from '../services/keys/rotate-own-key.ts'
+import { rotateOwnKey } from '../services/keys/rotate-own-key.ts'
 import { recordFirstUse } from '../services/verify/record-first-use.ts'
+import { refusedRotation } from './refused-rotation.ts'
 import { replayHeaders, toWireIssued, toWireTime } from './wire.ts'
 
 /** What a device calls with its own key. */
 export const device = factory
   .createApp()
-  .get('/v1/device', requireDevice(), (c) => {
+  .get('/v1/device', requireDevice({ owner: 'any' }), (c) => {
     const { device, key, owner } = c.var
     return c.json({
       device: { id: device.id, name: device.name },
@@ -31,19 +31,24 @@ export const device = factory
       },
     })
   })
-  .post('/v1/device/check-ins', requireDevice(), validBody(checkInBody), async (c) => {
-    const { report } = c.req.valid('json')
-    const { receivedAt } = await checkIn(verifyContextOf(c), { deviceId: c.var.device.id, report })
-    return c.json({ received_at: rfc3339(receivedAt) }, 201)
-  })
+  .post(
+    '/v1/device/check-ins',
+    requireDevice({ owner: 'any' }),
+    validBody(checkInBody),
+    async (c) => {
+      const { report } = c.req.valid('json')
+      const { receivedAt } = await checkIn(c.var.ctx, { deviceId: c.var.device.id, report })
+      return c.json({ received_at: rfc3339(receivedAt) }, 201)
+    },
+  )
   .post(
     '/v1/device/rotate',
-    requireDevice({ secretOnly: true }),
+    requireDevice({ owner: 'any', secretOnly: true }),
     idempotent,
     validBody(ownRotation),
     async (c) => {
       const { device, policy, credential } = c.var
-      const ctx = auditContextOf(c, { type: 'device', deviceId: device.id })
+      const ctx = auditContextOf(c, c.var.ctx, { type: 'device', deviceId: device.id })
       if (credential.kind === 'secret') {
         // What asks is used: before a successor is made, the one that it replaced ends.
         const { hash, snapshot } = credential
@@ -55,8 +60,6 @@ export const device = factory
       if (rotated.ok) {
         return c.json(toWireIssued(rotated.value, c.var.now), 200, replayHeaders(rotated.value))
       }
-      return rotated.reason === 'rate_limited'
-        ? problem(c, rotated.reason, { headers: { 'Retry-After': String(MINTING_WINDOW_SECONDS) } })
-        : problem(c, rotated.reason)
+      return refusedRotation(c, rotated.reason)
     },
   )

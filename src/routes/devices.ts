@@ -1,6 +1,6 @@
 import { rfc3339 } from '../domain/time.ts'
 import { capReached } from '../http/auth/cap-reached.ts'
-import { userContextOf, verifyContextOf } from '../http/auth/contexts.ts'
+import { userContextOf } from '../http/auth/contexts.ts'
 import { idempotent } from '../http/auth/idempotent.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
@@ -40,11 +40,11 @@ export const devices = factory
   .get('/v1/devices', requireUser(), validQuery(deviceQuery), async (c) => {
     const { q: search, ...query } = c.req.valid('query')
     const listed = { ...query, userId: c.var.user.id, search }
-    const { devices, next } = await listDevices(verifyContextOf(c), listed)
+    const { devices, next } = await listDevices(c.var.ctx, listed)
     return c.json({ items: devices.map(toWireItem), next_cursor: nextCursor(next) })
   })
   .get('/v1/devices/:id', requireUser(), async (c) => {
-    const ctx = verifyContextOf(c)
+    const { ctx } = c.var
     const path = { userId: c.var.user.id, deviceId: c.req.param('id') }
     const device = await findDevice(ctx, path)
     if (!device.ok) return problem(c, device.reason)

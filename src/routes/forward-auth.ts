@@ -1,6 +1,8 @@
 import { err, ok, type Result } from '../domain/result.ts'
 import { isLiteralScope, SCOPES_MAX } from '../domain/scopes.ts'
+import { admit } from '../http/auth/admit.ts'
 import { DEVICE_CREDENTIAL_PLACES, readDeviceCredential } from '../http/auth/credential.ts'
+import { CREDENTIAL } from '../http/auth/doors.ts'
 import { refusedCredential } from '../http/auth/refuse.ts'
 import { refused, verifyPresented } from '../http/auth/verify-presented.ts'
 import { factory } from '../http/env.ts'
@@ -34,7 +36,8 @@ export const forwardAuth = factory.createApp().all('/v1/forward-auth', async (c)
   }
 
   const { scopes, ownerId } = asked.value
-  const verified = await verifyPresented(c, presented.value, { scopes, ownerId })
+  const want = { scopes, owner: ownerId ?? 'any' }
+  const verified = await verifyPresented(c, admit(c, CREDENTIAL), presented.value, want)
   if (!verified.valid) return refused(c, verified, scopes)
   return c.body(null, 204, identityHeaders(verified))
 })

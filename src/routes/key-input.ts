@@ -1,9 +1,10 @@
 import type * as z from 'zod'
 import { err, ok, type Result } from '../domain/result.ts'
-import { mayGiveScopes, VERIFY_ALL } from '../domain/scopes.ts'
+import { needsAdmin } from '../domain/scopes.ts'
 import { SECOND_MS } from '../domain/time.ts'
 import type { FieldError } from '../http/problem-types.ts'
 import type { keyPolicy } from '../schemas/keys.ts'
+import type { Settings } from '../settings.ts'
 import type { KeyInput } from '../services/keys/key-row.ts'
 
 type KeyPolicy = z.output<typeof keyPolicy>
@@ -12,6 +13,7 @@ type KeyPolicy = z.output<typeof keyPolicy>
 export type PolicyAsker = {
   readonly now: number
   readonly user: { readonly role: 'user' | 'admin' }
+  readonly settings: Pick<Settings, 'reservedScopes'>
 }
 
 /**
@@ -21,12 +23,13 @@ export type PolicyAsker = {
  */
 export function keyInputOf(
   policy: KeyPolicy,
-  { now, user }: PolicyAsker,
+  asker: PolicyAsker,
   at: '' | '/key' = '',
 ): Result<KeyInput, FieldError[]> {
+  const { now } = asker
   const { name, scopes, expires_at: expiresAt, expires_in: expiresIn, quota } = policy
   const { rate_limit: rate, self_rotation: selfRotation } = policy
-  const errors = scopeFaults(scopes, user, `${at}/scopes`)
+  const errors = scopeFaults(scopes, asker, `${at}/scopes`)
   if (typeof expiresAt === 'number' && expiresAt <= now) {
     errors.unshift({ pointer: `${at}/expires_at`, detail: 'must be in the future' })
   }
@@ -44,9 +47,11 @@ export function keyInputOf(
 /** What is wrong with scopes that this user gives to a key. */
 export function scopeFaults(
   scopes: readonly string[] = [],
-  user: PolicyAsker['user'],
+  { user, settings }: PolicyAsker,
   pointer: string,
 ): FieldError[] {
-  if (mayGiveScopes(user.role, scopes)) return []
-  return [{ pointer, detail: `${VERIFY_ALL} needs an admin` }]
+  if (user.role === 'admin') return []
+  const refused = scopes.filter((scope) => needsAdmin(scope, settings.reservedScopes))
+  if (refused.length === 0) return []
+  return [{ pointer, detail: `${refused.join(', ')} needs an admin` }]
 }

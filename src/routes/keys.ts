@@ -1,5 +1,5 @@
 import { capReached } from '../http/auth/cap-reached.ts'
-import { userContextOf, verifyContextOf } from '../http/auth/contexts.ts'
+import { userContextOf } from '../http/auth/contexts.ts'
 import { idempotent } from '../http/auth/idempotent.ts'
 import { requireUser, type UserEnv } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
@@ -13,13 +13,14 @@ import { revokeKey } from '../services/keys/revoke-key.ts'
 import { rotateKey } from '../services/keys/rotate-key.ts'
 import { updateKey } from '../services/keys/update-key.ts'
 import { keyInputOf } from './key-input.ts'
+import { refusedRotation } from './refused-rotation.ts'
 import { nextCursor, replayHeaders, toWireIssued, toWireKey } from './wire.ts'
 
 /** The keys of a user's device. What is another's and what is not there are the same 404. */
 export const keys = factory
   .createApp()
   .get('/v1/devices/:id/keys', requireUser(), validQuery(keyQuery), async (c) => {
-    const ctx = verifyContextOf(c)
+    const { ctx } = c.var
     const { limit, cursor, status } = c.req.valid('query')
     const device = { userId: c.var.user.id, deviceId: c.req.param('id') }
     const page = await listKeys(ctx, { ...device, limit, after: cursor, status })
@@ -49,7 +50,7 @@ export const keys = factory
     return c.json(toWireIssued(created.value, now), 201, headers)
   })
   .get('/v1/devices/:id/keys/:key_id', requireUser(), async (c) => {
-    const ctx = verifyContextOf(c)
+    const { ctx } = c.var
     const path = pathOf(c, c.req.param())
     const key = await findKey(ctx, path)
     if (!key.ok) return problem(c, key.reason)
@@ -80,7 +81,7 @@ export const keys = factory
       const { overlap_seconds: overlapSeconds, until_used: untilUsed } = c.req.valid('json')
       const input = { path: pathOf(c, c.req.param()), overlapSeconds, untilUsed }
       const rotated = await rotateKey(userContextOf(c), input)
-      if (!rotated.ok) return problem(c, rotated.reason)
+      if (!rotated.ok) return refusedRotation(c, rotated.reason)
       return c.json(toWireIssued(rotated.value, c.var.now), 200, replayHeaders(rotated.value))
     },
   )

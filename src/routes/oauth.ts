@@ -1,6 +1,9 @@
 import type { PollRefusal } from '../domain/claim-poll.ts'
+import { isOwner, OWNER_WANTED, ownerFor } from '../domain/owner.ts'
 import { narrowsScopes, SCOPES_MAX } from '../domain/scopes.ts'
-import { auditContextOf, verifyContextOf } from '../http/auth/contexts.ts'
+import { admit } from '../http/auth/admit.ts'
+import { auditContextOf } from '../http/auth/contexts.ts'
+import { CREDENTIAL, TOKEN_REVOCATION } from '../http/auth/doors.ts'
 import { readClientId, authenticateClient, tooMany } from '../http/auth/oauth-client.ts'
 import { authenticateVerifier } from '../http/auth/oauth-verifier.ts'
 import { verifierOf } from '../http/auth/verify-presented.ts'
@@ -9,7 +12,6 @@ import { type AppContext, factory } from '../http/env.ts'
 import { type Form, readForm } from '../http/form.ts'
 import { oauthError } from '../http/oauth-error.ts'
 import { problem } from '../http/problem.ts'
-import { chargeLimiter } from '../services/charge-limiter.ts'
 import { redeemClaim } from '../services/claims/redeem-claim.ts'
 import { issueDeviceToken } from '../services/keys/issue-device-token.ts'
 import { revokeCredential } from '../services/keys/revoke-credential.ts'
@@ -40,14 +42,20 @@ export const oauth = factory
     }
   })
   .post('/oauth/introspect', async (c) => {
-    const form = await readForm(c)
+    const form = await readForm(c, ['owner', 'audience'])
     if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
     const verifier = await authenticateVerifier(c, form.value)
     if (!verifier.ok) return verifier.reason
     const presented = form.value.get('token')
     if (presented === undefined) return oauthError(c, 400, 'invalid_request', 'token is missing')
-    const request = { presented, ownerId: verifier.value.ownerId, caller: verifierOf(c) }
-    const answer = await introspect(verifyContextOf(c, Date.now()), request)
+    const { ctx } = verifier.value
+    const asked = askedOf(c, form.value)
+    const owner = ownerFor(verifier.value, asked.owner)
+    if (owner === undefined || (asked.owner !== undefined && !isOwner(asked.owner))) {
+      return oauthError(c, 400, 'invalid_request', OWNER_WANTED)
+    }
+    const request = { presented, owner, audience: asked.audience, caller: verifierOf(c) }
+    const answer = await introspect({ ...ctx, now: Date.now() }, request)
     return answer.ok ? c.json(answer.value) : tooMany(c, null)
   })
   .post('/oauth/revoke', async (c) => {
@@ -55,33 +63,46 @@ export const oauth = factory
     if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
     const client = await authenticateClient(c, form.value, { isUse: false })
     if (!client.ok) return client.reason
-    const { device } = client.value.policy
+    const { ctx, policy } = client.value
+    const { id: deviceId } = policy.device
     const presented = form.value.get('token')
     if (presented === undefined) return oauthError(c, 400, 'invalid_request', 'token is missing')
-    const request = { presented, cost: 0, fresh: true, caller: verifierOf(c) }
-    const verified = await verifyKey(verifyContextOf(c, Date.now()), request)
+    const caller = verifierOf(c)
+    const request = { presented, owner: 'any', audience: 'any', cost: 0, fresh: true, caller }
+    const verified = await verifyKey({ ...ctx, now: Date.now() }, request)
     if (!verified.valid && verified.kind === 'throttled') return tooMany(c, null)
     // RFC 7009 §2.2: what is not a live token of this client's is no error, and nothing changes.
-    if (verified.valid && verified.policy.device.id === device.id) {
+    if (verified.valid && verified.policy.device.id === deviceId) {
       // A device may get tokens without end. Its secret it can always end: that happens once.
       const isToken = verified.credential.kind === 'token'
-      if (isToken && !(await chargeLimiter(c.env.TOKEN_REVOCATION_LIMITER, device.id))) {
-        return problem(c, 'rate_limited')
-      }
-      const ctx = auditContextOf(c, { type: 'device', deviceId: device.id })
-      await revokeCredential(ctx, verified)
+      const who = { deviceId, ownerId: policy.owner.id }
+      if (isToken && !(await admit(c, TOKEN_REVOCATION, who)).ok) return problem(c, 'rate_limited')
+      await revokeCredential(auditContextOf(c, ctx, { type: 'device', deviceId }), verified)
     }
     return c.json({})
   })
 
+/**
+ * For whom and for what a verifier asks. RFC 7662 has no words for that, so clients that send no
+ * other fields may have them in the URL: `/oauth/introspect?owner=any`.
+ */
+function askedOf(c: AppContext, form: Form) {
+  const named = (name: string) => form.get(name) ?? c.req.query(name)
+  return { owner: named('owner'), audience: named('audience') }
+}
+
 /** RFC 6749 §4.4, with the audience of RFC 8707. */
 async function grantClientCredentials(c: AppContext, form: Form): Promise<Response> {
-  const client = await authenticateClient(c, form)
+  // A token is charged as a verify is: its holder may call with it as often as it likes.
+  const client = await authenticateClient(c, form, { cost: 1 })
   if (!client.ok) return client.reason
   const { settings } = c.var
-  const { policy, credential } = client.value
+  const { ctx, policy, credential } = client.value
   const scopes = [...new Set(form.get('scope')?.split(' ') ?? policy.key.scopes)]
-  if (scopes.length > SCOPES_MAX || !narrowsScopes(policy.key.scopes, scopes)) {
+  if (
+    scopes.length > SCOPES_MAX ||
+    !narrowsScopes(policy.key.scopes, scopes, settings.reservedScopes)
+  ) {
     return oauthError(c, 400, 'invalid_scope', 'the key does not cover all of the scope')
   }
   const { deviceTokenAudiences: known } = settings
@@ -92,7 +113,7 @@ async function grantClientCredentials(c: AppContext, form: Form): Promise<Respon
   const audiences = resources.length === 0 ? known.slice(0, 1) : resources
   const { snapshot, hash: secretHash } = credential
   const request = { snapshot, policy, secretHash, scopes, audiences }
-  const issued = await issueDeviceToken(verifyContextOf(c), request)
+  const issued = await issueDeviceToken(ctx, request)
   return c.json(
     {
       access_token: issued.token,
@@ -114,7 +135,7 @@ async function grantDeviceCode(c: AppContext, form: Form): Promise<Response> {
   if (clientId === undefined || deviceCode === undefined) {
     return oauthError(c, 400, 'invalid_request', 'client_id and device_code are needed')
   }
-  const ctx = { ...verifyContextOf(c), ip: clientIp(c), requestId: c.var.requestId }
+  const ctx = { ...admit(c, CREDENTIAL), ip: clientIp(c), requestId: c.var.requestId }
   const redeemed = await redeemClaim(ctx, { deviceCode, clientId })
   if (!redeemed.ok) return oauthError(c, 400, redeemed.reason, POLL_REFUSALS[redeemed.reason])
   const { secret, deviceId, keyId, scopes } = redeemed.value

@@ -1,7 +1,8 @@
 import { rfc3339 } from '../domain/time.ts'
-import { userContextOf, verifyContextOf, visitorContextOf } from '../http/auth/contexts.ts'
-import { mayTryPassword } from '../http/auth/password-attempt.ts'
-import { denied } from '../http/auth/refuse.ts'
+import { admit } from '../http/auth/admit.ts'
+import { userContextOf, visitorContextOf } from '../http/auth/contexts.ts'
+import { CREDENTIAL, PASSWORD } from '../http/auth/doors.ts'
+import { denied, throttled } from '../http/auth/refuse.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { userAgentOf } from '../http/client.ts'
 import { type AppContext, factory } from '../http/env.ts'
@@ -26,9 +27,10 @@ export const sessions = factory
   .createApp()
   .post('/v1/sessions', validBody(signInBody), async (c) => {
     const { username, password } = c.req.valid('json')
-    if (!(await mayTryPassword(c, username))) return problem(c, 'rate_limited')
+    const admitted = await admit(c, PASSWORD, { username })
+    if (!admitted.ok) return throttled(c)
     const input = { username, password, userAgent: userAgentOf(c) }
-    const opened = await signIn(visitorContextOf(c), input)
+    const opened = await signIn(visitorContextOf(c, admitted.value), input)
     if (opened.ok) return c.json(toWireTokens(c, opened.value), 201)
     if (opened.reason === 'disabled') return denied(c, 'disabled')
     noteDenial(c, 'not_found')
@@ -36,7 +38,7 @@ export const sessions = factory
   })
   .post('/v1/sessions/refresh', validBody(refresh), async (c) => {
     const { refresh_token: token } = c.req.valid('json')
-    const refreshed = await refreshSession(visitorContextOf(c), token)
+    const refreshed = await refreshSession(visitorContextOf(c, admit(c, CREDENTIAL)), token)
     return refreshed.ok
       ? c.json(toWireTokens(c, refreshed.value), 201)
       : denied(c, refreshed.reason)
@@ -45,7 +47,7 @@ export const sessions = factory
     const { user } = c.var
     const { limit, cursor } = c.req.valid('query')
     const query = { userId: user.id, limit, after: cursor }
-    const page = await listSessions(verifyContextOf(c), query)
+    const page = await listSessions(c.var.ctx, query)
     const last = page.hasMore ? page.sessions.at(-1) : undefined
     return c.json({
       items: page.sessions.map((session) => toWire(session, user.sessionId)),

@@ -1,4 +1,5 @@
-import { verifyContextOf } from '../http/auth/contexts.ts'
+import { admit } from '../http/auth/admit.ts'
+import { PROBE } from '../http/auth/doors.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
 import { isProblemCode, PROBLEMS } from '../http/problems.ts'
@@ -10,7 +11,7 @@ const PUBLIC_AND_STATIC = { 'Cache-Control': 'public, max-age=3600' }
 export const system = factory
   .createApp()
   .get('/healthz', async (c) => {
-    const found = await databaseState(verifyContextOf(c))
+    const found = await databaseState(admit(c, PROBE))
     switch (found) {
       case 'ok':
         return c.json({ status: 'ok' })

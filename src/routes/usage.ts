@@ -1,7 +1,6 @@
 import type * as z from 'zod'
 import type { UsageRow } from '../domain/usage-count.ts'
 import { DAY_MS, rfc3339 } from '../domain/time.ts'
-import { verifyContextOf } from '../http/auth/contexts.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
@@ -14,7 +13,7 @@ import { readUsage } from '../services/devices/read-usage.ts'
 export const usage = factory
   .createApp()
   .get('/v1/devices/:id/usage', requireUser(), validQuery(usageQuery), async (c) => {
-    const ctx = verifyContextOf(c)
+    const { ctx } = c.var
     const range = rangeOf(c.req.valid('query'), ctx.now)
     if (range.from >= range.to) {
       const errors = [{ pointer: '/from', detail: 'must be before to' }]

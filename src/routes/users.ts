@@ -1,6 +1,8 @@
 import { rfc3339 } from '../domain/time.ts'
+import { admit } from '../http/auth/admit.ts'
 import { userContextOf, visitorContextOf } from '../http/auth/contexts.ts'
-import { mayTryPassword } from '../http/auth/password-attempt.ts'
+import { PASSWORD } from '../http/auth/doors.ts'
+import { throttled } from '../http/auth/refuse.ts'
 import { requireUser } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
@@ -16,8 +18,9 @@ export const users = factory
   .post('/v1/users', validBody(registration), async (c) => {
     if (c.var.settings.registration === 'closed') return problem(c, 'registration_closed')
     const input = c.req.valid('json')
-    if (!(await mayTryPassword(c, input.username))) return problem(c, 'rate_limited')
-    const registered = await registerUser(visitorContextOf(c), input)
+    const admitted = await admit(c, PASSWORD, input)
+    if (!admitted.ok) return throttled(c)
+    const registered = await registerUser(visitorContextOf(c, admitted.value), input)
     if (!registered.ok) return problem(c, registered.reason)
     c.var.log.userId = registered.value.id
     return c.json(toWire(registered.value), 201)
@@ -25,7 +28,7 @@ export const users = factory
   .get('/v1/me', requireUser(), (c) => c.json(toWire(c.var.user)))
   .patch('/v1/me', requireUser(), validBody(passwordChange), async (c) => {
     const { user } = c.var
-    if (!(await mayTryPassword(c, user.username))) return problem(c, 'rate_limited')
+    if (!(await admit(c, PASSWORD, user)).ok) return throttled(c)
     const { current_password: currentPassword, password: newPassword } = c.req.valid('json')
     const changed = await changePassword(userContextOf(c), {
       userId: user.id,
@@ -37,7 +40,7 @@ export const users = factory
   })
   .delete('/v1/me', requireUser(), validBody(accountDeletion), async (c) => {
     const { user } = c.var
-    if (!(await mayTryPassword(c, user.username))) return problem(c, 'rate_limited')
+    if (!(await admit(c, PASSWORD, user)).ok) return throttled(c)
     const { current_password: currentPassword } = c.req.valid('json')
     const deleted = await deleteUser(userContextOf(c), { userId: user.id, currentPassword })
     return deleted.ok ? c.body(null, 204) : problem(c, deleted.reason)

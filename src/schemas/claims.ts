@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { isHoldableScope, isReservedScope, SCOPES_MAX } from '../domain/scopes.ts'
+import { isHoldableScope, SCOPES_MAX } from '../domain/scopes.ts'
 import { name } from './names.ts'
 import { scopes, withOneExpiry, unscopedPolicyFields } from './keys.ts'
 
@@ -10,7 +10,7 @@ export const deviceAuthorization = z.object({
     .string()
     .transform((text) => [...new Set(text.split(' ').filter((scope) => scope !== ''))])
     .refine((scopes) => scopes.length <= SCOPES_MAX)
-    .refine((scopes) => scopes.every((scope) => isHoldableScope(scope) && !isReservedScope(scope)))
+    .refine((scopes) => scopes.every((scope) => isHoldableScope(scope)))
     .default([]),
   device_name: name.optional(),
 })

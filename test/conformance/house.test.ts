@@ -53,6 +53,21 @@ describe('the house', () => {
     ])
   })
 
+  it('hands the database and the objects to a request only at a door', () => {
+    expect(found(/LockedIo\.unlock/, /./)).toEqual([
+      'src/http/auth/admit.ts: ' +
+        'const { DB: database, DEVICE_STATE: states } = LockedIo.unlock(c.var.io)',
+    ])
+    expect(found(/\benv\.(DB|DEVICE_STATE)\b/, /./)).toEqual([
+      'src/app.ts: const code = await diagnose(c.env.DB, thrown)',
+      'src/device-state/device-state.ts: await this.env.DB.prepare(',
+      'src/key-verifier.ts: const code = await diagnose(this.env.DB, failure)',
+      'src/scheduled.ts: database: env.DB,',
+      'src/scheduled.ts: states: env.DEVICE_STATE,',
+      'src/scheduled.ts: logFailure(`cron ${name}`, failure, await diagnose(env.DB, failure))',
+    ])
+  })
+
   it('selects into no table by position', () => {
     expect(found(/\.insert\(\w+\)\s*\.select\(|insert into/, /^src\/services/)).toEqual([])
     expect(found(/\.select\(sql`/, /^src\/services/)).toEqual([])

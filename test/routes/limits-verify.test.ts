@@ -108,16 +108,20 @@ describe('POST /v1/keys/verify of a limited key', () => {
     'a cost of %d over RPC is refused and spends nothing',
     async (cost) => {
       const device = await makeLimitedDevice(await makeUser(), rate(2000))
-      const refused = await exports.KeyVerifier.verify(device.secret, { cost })
-      expect(refused).toMatchObject({ valid: false, code: 'unavailable' })
-      const standing = await exports.KeyVerifier.verify(device.secret, { cost: 0 })
+      const refused = await exports.KeyVerifier.verify(device.secret, { owner: 'any', cost })
+      expect(refused).toMatchObject({ valid: false, code: 'misconfigured' })
+      const standing = await exports.KeyVerifier.verify(device.secret, {
+        owner: 'any',
+        cost: 0,
+      })
       expect(standing).toMatchObject({ valid: true, rate_limit: { remaining: 2000 } })
     },
   )
 
   it('is the same over RPC', async () => {
     const device = await makeLimitedDevice(await makeUser(), rate(2))
-    const ask = async (cost: number) => await exports.KeyVerifier.verify(device.secret, { cost })
+    const ask = async (cost: number) =>
+      await exports.KeyVerifier.verify(device.secret, { owner: 'any', cost })
     expect(await ask(0)).toMatchObject({ valid: true, rate_limit: { limit: 2, remaining: 2 } })
     expect(await ask(2)).toMatchObject({ valid: true, rate_limit: { remaining: 0 } })
     expect(await ask(1)).toMatchObject({

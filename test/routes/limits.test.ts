@@ -88,7 +88,7 @@ describe('a metered response', () => {
     const app = factory
       .createApp()
       .use(requestContext(thisIsolate))
-      .get('/proxied', requireDevice(), () => new Response('from upstream'))
+      .get('/proxied', requireDevice({ owner: 'any' }), () => new Response('from upstream'))
     const request = new Request(`${ORIGIN}/proxied`, {
       headers: { 'X-API-Key': device.secret, 'CF-Connecting-IP': freshIp() },
     })

@@ -35,7 +35,10 @@ describe('a deployment whose settings are malformed', () => {
   it('answers unavailable over RPC, and logs why', async () => {
     const lines = captureConsole()
     const verifier = new KeyVerifier(createExecutionContext(), broken)
-    expect(await verifier.verify('lk_x')).toMatchObject({ valid: false, code: 'unavailable' })
+    expect(await verifier.verify('lk_x', { owner: 'any' })).toMatchObject({
+      valid: false,
+      code: 'unavailable',
+    })
     expect(eventsOf(lines, 'failure')).toMatchObject([{ id: 'rpc', settings: FAULTS }])
   })
 

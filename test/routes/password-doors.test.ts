@@ -139,6 +139,20 @@ describe('the limits', () => {
     expect(new Set(limiters.PASSWORD_LIMITER_IP.charged).size).toBe(2)
   })
 
+  it('count the /48 of an IPv6 caller as well, more coarsely', async () => {
+    const user = await makeCheapUser()
+    const site = fakeLimiter(3)
+    const limited = { ...limitersOf(9, 9).env, PASSWORD_LIMITER_SITE: site }
+    const knockFrom = async (ip: string) => await knock(door, user, { env: limited, ip })
+    for (const network of [1, 2, 3]) {
+      expect((await knockFrom(`2001:db8:7:${network}::1`)).status).toBe(401)
+    }
+    expectTooMany(await knockFrom('2001:db8:7:4::1'))
+    expect((await knockFrom('2001:db8:8:4::1')).status).toBe(401)
+    expect((await knockFrom(freshIp())).status).toBe(401)
+    expect(new Set(site.charged)).toEqual(new Set(['2001:db8:7::/48', '2001:db8:8::/48']))
+  })
+
   it('that do not answer are an outage: 503, and nothing is hashed', async () => {
     const failing = { limit: () => Promise.reject(new Error('no answer')) }
     const body = { username: 'somebody', password: 'a long password' }

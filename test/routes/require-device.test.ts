@@ -19,7 +19,7 @@ describe.each(KEY_KINDS)('requireDevice() before someone’s own route, for %s',
     .createApp()
     .use(requestContext(thisIsolate))
     .use(bodyLimit)
-    .post('/telemetry', requireDevice({ body: true }), async (c) => {
+    .post('/telemetry', requireDevice({ owner: 'any', body: true }), async (c) => {
       // Typed: no cast and no check for undefined.
       const names: { device: string; key: string } = {
         device: c.var.device.name,
@@ -68,7 +68,9 @@ describe.each(KEY_KINDS)('requireDevice() before someone’s own route, for %s',
     const guarded = factory
       .createApp()
       .use(requestContext(thisIsolate))
-      .get('/telemetry', requireDevice({ scopes: ['telemetry:write', 'a'] }), (c) => c.json({}))
+      .get('/telemetry', requireDevice({ owner: 'any', scopes: ['telemetry:write', 'a'] }), (c) =>
+        c.json({}),
+      )
     const get = async () =>
       await guarded.fetch(
         new Request(`${ORIGIN}/telemetry`, { headers: { 'X-API-Key': device.secret } }),
@@ -86,7 +88,7 @@ describe.each(KEY_KINDS)('requireDevice() before someone’s own route, for %s',
   })
 
   it.each(['telemetry:*', '', 'a b'])('cannot be made for %j, which is no scope', (scope) => {
-    expect(() => requireDevice({ scopes: [scope] })).toThrow(TypeError)
+    expect(() => requireDevice({ owner: 'any', scopes: [scope] })).toThrow(TypeError)
   })
 
   it('takes no second credential from the body', async () => {

@@ -99,6 +99,7 @@ describe.each(KEY_KINDS)('a change of %s made here', (_, limits) => {
       const later = name === 'shortening the expiry' ? 6000 : 0
       const verified = await verifyKey(contextAt(Date.now() + later), {
         presented: device.secret,
+        owner: 'any',
         ...asked,
       })
       expect(verified).toMatchObject({ valid: false, denial })
@@ -193,9 +194,9 @@ describe('a cache of keys', () => {
     const read = cache.startRead()
     for (let change = 0; change < 10_001; change += 1) cache.forget(`key_${change}`)
     cache.keep('hash', SNAPSHOT, 1, read)
-    expect(cache.size).toBe(0)
+    expect(cache.get('hash')).toBeUndefined()
     cache.keep('hash', SNAPSHOT, 1, cache.startRead())
-    expect(cache.size).toBe(1)
+    expect(cache.get('hash')).toBeDefined()
   })
 })
 

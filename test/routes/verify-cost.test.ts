@@ -2,7 +2,6 @@ import { env } from 'cloudflare:workers'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { sha256 } from '../../src/crypto/digest.ts'
 import { makeSecret } from '../../src/crypto/secrets.ts'
-import { KeyCache } from '../../src/isolate/key-cache.ts'
 import { loadSettings } from '../../src/settings.ts'
 import { call } from '../support/client.ts'
 import { countFailures } from '../support/databases.ts'
@@ -111,71 +110,6 @@ describe.each(KEY_KINDS)('the cost of a verify of %s', (_, limits) => {
       'insert',
       'update',
     ])
-  })
-})
-
-/** What is known of a secret whose device is gone. It weighs 1. */
-const TOMBSTONE = {
-  secret: {
-    expiresAt: null,
-    revokedAt: null,
-    isRetiredUseNoted: false,
-    isFirstUseNoted: true,
-    isReplacement: false,
-    isImported: false,
-  },
-  ownerId: 'user_x',
-  feedPosition: 0,
-  policy: null,
-}
-
-describe('what a busy isolate holds', () => {
-  it('is bounded in memory: the least recently used goes first', () => {
-    const cache = new KeyCache(2)
-    cache.keep('a', TOMBSTONE, 1, cache.startRead())
-    cache.keep('b', TOMBSTONE, 1, cache.startRead())
-    cache.get('a')
-    cache.keep('c', TOMBSTONE, 1, cache.startRead())
-    expect(cache.size).toBe(2)
-    expect(cache.get('b')).toBeUndefined()
-    expect(cache.get('a')).toBeDefined()
-  })
-
-  it('a key weighs once in the cache, however often it is read anew', () => {
-    const cache = new KeyCache(2)
-    for (let readAt = 0; readAt < 10; readAt += 1) {
-      cache.keep('a', TOMBSTONE, readAt, cache.startRead())
-    }
-    cache.keep('b', TOMBSTONE, 1, cache.startRead())
-    expect(cache.size).toBe(2)
-  })
-
-  it('is bounded by what keys weigh, too', () => {
-    const cache = new KeyCache(10)
-    const scopes = Array.from({ length: 64 }, () => 'x'.repeat(125))
-    const heavy = {
-      ...TOMBSTONE,
-      policy: {
-        key: {
-          id: 'key_x',
-          name: 'x',
-          scopes,
-          expiresAt: null,
-          disabledAt: null,
-          revokedAt: null,
-          limits: { rateLimit: null, quota: null },
-        },
-        device: { id: 'dev_x', name: 'x', disabledAt: null },
-        owner: { id: 'user_x', role: 'user', disabledAt: null },
-      },
-    } as const
-    for (const hash of ['a', 'b', 'c']) cache.keep(hash, heavy, 1, cache.startRead())
-    expect(cache.size).toBe(1)
-    expect(cache.get('c')).toBeDefined()
-    cache.drop('c')
-    cache.drop('c')
-    for (const hash of ['d', 'e']) cache.keep(hash, TOMBSTONE, 1, cache.startRead())
-    expect(cache.size).toBe(2)
   })
 })
 

@@ -6,14 +6,24 @@ import { fetchToken } from '../support/oauth.ts'
 import { execute } from '../support/rows.ts'
 
 /** Asks over RPC, whatever the options are: over a service binding they may be anything. */
-async function overRpc(presented: unknown, ...options: readonly unknown[]): Promise<unknown> {
+async function ask(presented: unknown, ...options: readonly unknown[]): Promise<unknown> {
   const { verify } = exports.KeyVerifier
   const result: unknown = await Reflect.apply(verify, exports.KeyVerifier, [presented, ...options])
   return result
 }
 
+/** Asks over RPC about any owner's, unless the options say otherwise. */
+async function overRpc(presented: unknown, options: object = {}): Promise<unknown> {
+  return await ask(presented, { owner: 'any', ...options })
+}
+
 const rate = (limit: number) => ({ rate_limit: { limit, window_seconds: 3600 } })
-const UNDECIDED = { valid: false, code: 'unavailable', retry_after: 5 }
+/** The answer names the option and says what to write. */
+const wrong = (name: string) => ({
+  valid: false,
+  code: 'misconfigured',
+  detail: expect.stringContaining(name),
+})
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -44,17 +54,16 @@ describe('options of a verify that are not of their types or bounds', () => {
     ['audience', null],
     ['audience', ['https://api.example']],
   ])('%s: %j is refused at both doors, and spends nothing', async (name, value) => {
-    const error = vi.spyOn(console, 'error').mockReturnValue()
+    vi.spyOn(console, 'error').mockReturnValue()
     const { device, verify } = await setUpVerifier(rate(10), { scopes: ['a'] })
     const answer = await verify({ [name]: value })
     expect(answer.status).toBe(400)
     expect(pick(answer.body, 'errors', '0', 'pointer').split('/')[1]).toBe(name)
     for (const presented of [device.secret, await fetchToken(device)]) {
-      expect(await overRpc(presented, { [name]: value })).toEqual(UNDECIDED)
+      expect(await overRpc(presented, { [name]: value })).toEqual(wrong(name))
     }
-    // Who runs the deployment is told that a caller is wrong.
-    expect(error).toHaveBeenCalledTimes(2)
-    expect((await verify({ cost: 0 })).body).toMatchObject({ rate_limit: { remaining: 10 } })
+    // The token cost one.
+    expect((await verify({ cost: 0 })).body).toMatchObject({ rate_limit: { remaining: 9 } })
   })
 
   it.each<[string, unknown]>([
@@ -68,9 +77,34 @@ describe('options of a verify that are not of their types or bounds', () => {
   ])('%s: %s, which only RPC can carry, is refused and spends nothing', async (name, value) => {
     vi.spyOn(console, 'error').mockReturnValue()
     const { device, verify } = await setUpVerifier(rate(10), { scopes: ['a'] })
-    expect(await overRpc(device.secret, { [name]: value })).toEqual(UNDECIDED)
-    expect(await overRpc(device.secret, null)).toEqual(UNDECIDED)
+    expect(await overRpc(device.secret, { [name]: value })).toEqual(wrong(name))
     expect((await verify({ cost: 0 })).body).toMatchObject({ rate_limit: { remaining: 10 } })
+  })
+
+  it.each<[string, readonly unknown[], string]>([
+    ['no options', [], 'owner'],
+    ['null', [null], 'owner'],
+    ['no owner', [{}], 'any'],
+    ['an undefined owner, as of a misspelt variable', [{ owner: undefined }], 'any'],
+    ['an empty owner', [{ owner: '' }], 'any'],
+    ['an owner that is no id', [{ owner: 'ada' }], 'any'],
+    ['any in capitals', [{ owner: 'ANY' }], 'any'],
+    ['a misspelt option', [{ owner: 'any', scope: ['a'] }], 'no option scope'],
+  ])('over RPC, %s is answered with what to write', async (_, options, said) => {
+    vi.spyOn(console, 'error').mockReturnValue()
+    const { device } = await setUpVerifier({})
+    expect(await ask(device.secret, ...options)).toEqual(wrong(said))
+  })
+
+  it('have a line for whoever runs the deployment, at most one a second', async () => {
+    const { device } = await setUpVerifier({})
+    await scheduler.wait(1100)
+    const error = vi.spyOn(console, 'error').mockReturnValue()
+    for (let call = 0; call < 3; call += 1) await ask(device.secret)
+    const lines = error.mock.calls.flat().join('\n')
+    expect(lines).toContain('"event":"rpc-misconfigured"')
+    expect(error.mock.calls.length).toBeLessThan(3)
+    expect(lines).not.toContain(device.secret)
   })
 
   it.each<[string, unknown]>([

@@ -168,7 +168,7 @@ describe('narrowing scopes', () => {
     [['keys:verify-all'], ['keys:verify'], false],
     [['keys:verify'], ['keys:verify'], true],
   ])('of %j to %j: %s', (wide, narrow, isNarrower) => {
-    expect(narrowsScopes(wide, narrow)).toBe(isNarrower)
+    expect(narrowsScopes(wide, narrow, [])).toBe(isNarrower)
   })
 })
 

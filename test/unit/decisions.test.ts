@@ -39,7 +39,7 @@ function snapshot(marks: Partial<Record<Marks, number>>) {
 describe('evaluateKey', () => {
   it('allows what has no end, and what ends in a millisecond', () => {
     for (const given of [snapshot({}), snapshot({ secretEnd: NOW + 1, keyEnd: NOW + 1 })]) {
-      expect(evaluateKey(given, {}, NOW)).toEqual({ ok: true, value: given.policy })
+      expect(evaluateKey(given, {}, NOW, [])).toEqual({ ok: true, value: given.policy })
     }
   })
 
@@ -55,7 +55,7 @@ describe('evaluateKey', () => {
     ['disabled', 'device', 0],
     ['disabled', 'owner', 0],
   ])('%s by %s at %d', (reason, mark, at) => {
-    expect(evaluateKey(snapshot({ [mark]: at }), { scopes: ['other'] }, NOW)).toEqual({
+    expect(evaluateKey(snapshot({ [mark]: at }), { scopes: ['other'] }, NOW, [])).toEqual({
       ok: false,
       reason,
     })
@@ -72,7 +72,7 @@ describe('evaluateKey', () => {
       fc.property(fc.subarray(all, { minLength: 1 }), (marks) => {
         const given = snapshot(Object.fromEntries(marks.map((mark) => [mark, 0])))
         const first = order.find(([, group]) => group.some((mark) => marks.includes(mark)))
-        expect(evaluateKey(given, {}, NOW)).toEqual({ ok: false, reason: first?.[0] })
+        expect(evaluateKey(given, {}, NOW, [])).toEqual({ ok: false, reason: first?.[0] })
       }),
       { numRuns: 300 },
     )
@@ -89,16 +89,18 @@ describe('evaluateKey', () => {
     }
     for (const known of [secret, { ...secret, expiresAt: 0 }, { ...secret, revokedAt: 0 }]) {
       const tombstone = { secret: known, ownerId: 'user_1', feedPosition: 0, policy: null }
-      expect(evaluateKey(tombstone, {}, NOW)).toEqual({ ok: false, reason: 'revoked' })
+      expect(evaluateKey(tombstone, {}, NOW, [])).toEqual({ ok: false, reason: 'revoked' })
     }
   })
 
   it('asks last for the scopes, all of them', () => {
     const denied = { ok: false, reason: 'insufficient_scope' }
-    expect(evaluateKey(snapshot({}), { scopes: ['telemetry:write'] }, NOW)).toMatchObject({
+    expect(evaluateKey(snapshot({}), { scopes: ['telemetry:write'] }, NOW, [])).toMatchObject({
       ok: true,
     })
-    expect(evaluateKey(snapshot({}), { scopes: ['telemetry:write', 'other'] }, NOW)).toEqual(denied)
+    expect(evaluateKey(snapshot({}), { scopes: ['telemetry:write', 'other'] }, NOW, [])).toEqual(
+      denied,
+    )
   })
 })
 

@@ -5,7 +5,8 @@ import {
   coversScopes,
   isHoldableScope,
   isLiteralScope,
-  mayGiveScopes,
+  narrowsScopes,
+  needsAdmin,
   verifierReach,
 } from '../../src/domain/scopes.ts'
 
@@ -31,20 +32,20 @@ describe('scopes', () => {
   it('cover what the slow rule says', () => {
     fc.assert(
       fc.property(held, literal, (have, want) => {
-        expect(coversScope(have, want)).toBe(slowlyCovers(have, want))
+        expect(coversScope(have, want, [])).toBe(slowlyCovers(have, want))
       }),
       { numRuns: 2000 },
     )
   })
 
   it('are reflexive for literals', () => {
-    fc.assert(fc.property(literal, (scope) => coversScope(scope, scope)))
+    fc.assert(fc.property(literal, (scope) => coversScope(scope, scope, [])))
   })
 
   it('are transitive: what a covered literal covers is covered', () => {
     fc.assert(
       fc.property(held, literal, literal, (a, b, c) => {
-        if (coversScope(a, b) && coversScope(b, c)) expect(coversScope(a, c)).toBe(true)
+        if (coversScope(a, b, []) && coversScope(b, c, [])) expect(coversScope(a, c, [])).toBe(true)
       }),
       { numRuns: 2000 },
     )
@@ -54,7 +55,7 @@ describe('scopes', () => {
     fc.assert(
       fc.property(held, literal, (have, rest) => {
         const asked = `keys:${rest}`
-        expect(coversScope(have, asked)).toBe(have === asked)
+        expect(coversScope(have, asked, [])).toBe(have === asked)
       }),
       { numRuns: 2000 },
     )
@@ -63,10 +64,10 @@ describe('scopes', () => {
   it('cover nothing more by being longer', () => {
     fc.assert(
       fc.property(literal, literal, literal, (prefix, more, asked) => {
-        if (coversScope(`${prefix}:${more}:*`, asked)) {
-          expect(coversScope(`${prefix}:*`, asked) || asked.startsWith('keys:')).toBe(true)
+        if (coversScope(`${prefix}:${more}:*`, asked, [])) {
+          expect(coversScope(`${prefix}:*`, asked, []) || asked.startsWith('keys:')).toBe(true)
         }
-        expect(coversScope(`${prefix}:${more}`, prefix)).toBe(false)
+        expect(coversScope(`${prefix}:${more}`, prefix, [])).toBe(false)
       }),
       { numRuns: 2000 },
     )
@@ -88,7 +89,7 @@ describe('scopes', () => {
     ['keys:verify', 'keys:verify', true],
     ['keys:verify', 'keys:verify-all', false],
   ])('%s covers %s: %s', (have, want, covered) => {
-    expect(coversScope(have, want)).toBe(covered)
+    expect(coversScope(have, want, [])).toBe(covered)
   })
 
   it.each([
@@ -118,16 +119,33 @@ describe('scopes', () => {
   })
 
   it('are all needed, and none held covers none', () => {
-    expect(coversScopes(['a', 'b:*'], ['a', 'b:c'])).toBe(true)
-    expect(coversScopes(['a', 'b:*'], ['a', 'c'])).toBe(false)
-    expect(coversScopes([], ['a'])).toBe(false)
-    expect(coversScopes([], [])).toBe(true)
+    expect(coversScopes(['a', 'b:*'], ['a', 'b:c'], [])).toBe(true)
+    expect(coversScopes(['a', 'b:*'], ['a', 'c'], [])).toBe(false)
+    expect(coversScopes([], ['a'], [])).toBe(false)
+    expect(coversScopes([], [], [])).toBe(true)
   })
 
-  it('may be given to a key by anybody, but for keys:verify-all', () => {
-    expect(mayGiveScopes('user', ['*', 'keys:verify', 'keys:verify-alls'])).toBe(true)
-    expect(mayGiveScopes('user', ['a', 'keys:verify-all'])).toBe(false)
-    expect(mayGiveScopes('admin', ['a', 'keys:verify-all'])).toBe(true)
+  it('may be given to a key by anybody, but for keys:verify-all and what is reserved', () => {
+    for (const scope of ['*', 'a:*', 'a', 'keys:verify', 'keys:verify-alls', 'billings:read']) {
+      expect(needsAdmin(scope, ['billing:*', 'b'])).toBe(false)
+    }
+    for (const scope of ['keys:verify-all', 'billing:read', 'billing:eu:read', 'billing:*', 'b']) {
+      expect(needsAdmin(scope, ['billing:*', 'b'])).toBe(true)
+    }
+  })
+
+  it.each([
+    ['billing:*', 'billing:read', false],
+    ['*', 'billing:read', false],
+    ['billing:read', 'billing:read', true],
+    ['*', 'billing', true],
+    ['*', 'other:read', true],
+    ['metrics:*', 'metrics:read', false],
+    ['metrics:read', 'metrics:read', true],
+    ['metrics:*', 'metrics:readings', true],
+  ])('of which billing:* is reserved: %s held covers %s: %s', (held, asked, covered) => {
+    expect(coversScope(held, asked, ['billing:*'])).toBe(covered)
+    expect(narrowsScopes([held], [asked], ['billing:*'])).toBe(covered)
   })
 
   it('say whose devices may be verified', () => {

@@ -63,6 +63,7 @@ const MALFORMED: Record<string, string[]> = {
   DEVICE_TOKEN_SECONDS: each(`${M} 59 3601`),
   DEVICE_TOKEN_AUDIENCES: each(`${M} https://b/#${M} urn:latchkey:users`),
   REVOCATION_POLL_SECONDS: each(`${M} 0 61`),
+  RESERVED_SCOPES: each(`a:*:${M} ** a::b keys:own a,b:${M}:`),
   METER_TIMEOUT_MS: each(`${M} 49 30001`),
   LIMITER_FAILURE: each(`${M} fail`),
   USAGE: each(`${M} on`),
@@ -100,6 +101,7 @@ describe('settings', () => {
       { DEVICE_TOKEN_AUDIENCES: 'https://b.example/x, urn:c' },
       { deviceTokenAudiences: ['https://b.example/x', 'urn:c'] },
     ],
+    [{ RESERVED_SCOPES: 'billing:*, admin' }, { reservedScopes: ['billing:*', 'admin'] }],
     [{ REGISTRATION: 'closed' }, { registration: 'closed' }],
     [{ KEY_PREFIX: 'abcdefghijk2' }, { keyPrefix: 'abcdefghijk2' }],
     [{ KEY_CHECK: 'off' }, { keyCheck: 'off' }],
@@ -139,7 +141,7 @@ describe('settings', () => {
   it.each(Object.keys(MALFORMED))('%s must be set', (name) => {
     expect(refusal(name, undefined).message).toBe(`${name} is not set`)
     // An empty list of origins is how CORS is off.
-    if (['CORS_ORIGINS', 'DEVICE_TOKEN_AUDIENCES'].includes(name))
+    if (['CORS_ORIGINS', 'DEVICE_TOKEN_AUDIENCES', 'RESERVED_SCOPES'].includes(name))
       expect(loadSettings(envWith({ [name]: '' }))).toBeDefined()
     else expect(refusal(name, '').message).toBe(`${name} is not set`)
   })

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { limitedNetwork } from '../../src/domain/network.ts'
+import { limitedNetwork, originOf } from '../../src/domain/network.ts'
 import { jsonObject } from '../../src/schemas/names.ts'
 import { cursor, cursorAfter } from '../../src/schemas/page.ts'
 
@@ -39,6 +39,19 @@ describe('limitedNetwork', () => {
         expect(limitedNetwork(written([...other, ...host]))).not.toBe(counted)
       }),
     )
+  })
+})
+
+describe('originOf', () => {
+  it.each([
+    ['192.0.2.1', '192.0.2.1', null],
+    ['::ffff:192.0.2.1', '192.0.2.1', null],
+    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64', '2001:db8:1::/48'],
+    ['2001:0DB8:0001:fffe::', '2001:db8:1:fffe::/64', '2001:db8:1::/48'],
+    ['::1', '0:0:0:0::/64', '0:0:0::/48'],
+    [null, 'none', null],
+  ])('%s is counted as the network %s of the site %s', (ip, network, site) => {
+    expect(originOf(ip)).toEqual({ network, site })
   })
 })
 

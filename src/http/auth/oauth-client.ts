@@ -2,18 +2,28 @@ import { isTokenShaped } from '../../domain/device-token.ts'
 import type { MeterDecision } from '../../domain/meter.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { VERIFY_OWN } from '../../domain/scopes.ts'
-import type { Credential, Denied, Throttled, Verified } from '../../services/verify/verify-key.ts'
+import type { VerifyContext } from '../../services/context.ts'
+import type {
+  Credential,
+  Denied,
+  Throttled,
+  Verified,
+  VerifyRequest,
+} from '../../services/verify/verify-key.ts'
 import type { AppContext } from '../env.ts'
 import type { Form } from '../form.ts'
 import { retryAfter } from '../limit-headers.ts'
 import { noteDenial } from '../log.ts'
 import { oauthError } from '../oauth-error.ts'
 import { problem } from '../problem.ts'
+import { admit } from './admit.ts'
 import { type ClientCredentials, readClientCredentials } from './client-credentials.ts'
+import { CREDENTIAL } from './doors.ts'
 import { verifyPresented } from './verify-presented.ts'
 
 /** A device that has authenticated as an OAuth client, with its secret. */
 type Client = {
+  readonly ctx: VerifyContext
   readonly policy: Verified['policy']
   readonly credential: Extract<Credential, { kind: 'secret' }>
 }
@@ -22,12 +32,12 @@ type Client = {
  * Authenticates an OAuth client (RFC 6749 §2.3.1). Its id and its secret are those of its device.
  * D1 itself is asked. Whatever is wrong with the client, the answer is `invalid_client`; only a
  * client that may not ask about others, and wants to, is told so.
- * @param asked `asVerifier` of one that asks about others, which is charged for that
+ * @param asked what it authenticates for: a question (cost 0) unless said
  */
 export async function authenticateClient(
   c: AppContext,
   form: Form,
-  asked: { readonly asVerifier?: boolean; readonly isUse?: boolean } = {},
+  asked: Pick<VerifyRequest, 'asVerifier' | 'isUse' | 'cost'> = {},
 ): Promise<Result<Client, Response>> {
   const presented = readClientCredentials(c.req.raw.headers, form)
   if (!presented.ok && presented.reason === 'several') {
@@ -36,13 +46,13 @@ export async function authenticateClient(
   if (!presented.ok) return err(invalidClient(c))
 
   const { id, secret } = presented.value
-  const cost = asked.asVerifier === true ? 1 : 0
-  const request = { isUse: true, ...asked, cost, fresh: true }
-  const verified = await verifyPresented(c, secret, request)
+  const request = { owner: 'any', isUse: true, cost: 0, ...asked, fresh: true }
+  const ctx = admit(c, CREDENTIAL)
+  const verified = await verifyPresented(c, ctx, secret, request)
   if (!verified.valid) return err(refusalOf(c, verified, presented.value))
   const { policy, credential } = verified
   const isItsOwn = credential.kind === 'secret' && policy.device.id === id
-  return isItsOwn ? ok({ policy, credential }) : err(invalidClient(c))
+  return isItsOwn ? ok({ ctx, policy, credential }) : err(invalidClient(c))
 }
 
 function refusalOf(

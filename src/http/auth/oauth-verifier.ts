@@ -1,16 +1,23 @@
 import { err, ok, type Result } from '../../domain/result.ts'
 import { verifierReach } from '../../domain/scopes.ts'
+import type { VerifyContext } from '../../services/context.ts'
 import type { Verified } from '../../services/verify/verify-key.ts'
 import type { AppContext } from '../env.ts'
 import type { Form } from '../form.ts'
 import { noteDenial } from '../log.ts'
 import { oauthError } from '../oauth-error.ts'
+import { admit } from './admit.ts'
 import { readDeviceCredential } from './credential.ts'
+import { CREDENTIAL } from './doors.ts'
 import { authenticateClient, insufficientScope, tooMany } from './oauth-client.ts'
 import { verifyPresented } from './verify-presented.ts'
 
-/** A verifier of OAuth's kind: whose devices exist for it; undefined: everyone's do. */
-type OAuthVerifier = { readonly ownerId: string | undefined }
+/** A verifier of OAuth's kind, and whose devices it may ask about. */
+type OAuthVerifier = {
+  readonly ctx: VerifyContext
+  readonly reach: 'own' | 'all'
+  readonly ownerId: string
+}
 
 /**
  * Authenticates a caller that asks about others, as POST /v1/keys/verify does: by a key, by a
@@ -22,16 +29,17 @@ export async function authenticateVerifier(
 ): Promise<Result<OAuthVerifier, Response>> {
   const isClient = form.has('client_secret') || /^basic /i.test(c.req.header('authorization') ?? '')
   const authenticated = isClient
-    ? await authenticateClient(c, form, { asVerifier: true })
+    ? await authenticateClient(c, form, { asVerifier: true, cost: 1 })
     : await authenticateBearer(c)
   if (!authenticated.ok) return authenticated
-  const { key, owner } = authenticated.value.policy
-  return ok({ ownerId: verifierReach(key.scopes, owner.role) === 'all' ? undefined : owner.id })
+  const { ctx, policy } = authenticated.value
+  const { key, owner } = policy
+  return ok({ ctx, reach: verifierReach(key.scopes, owner.role) ?? 'own', ownerId: owner.id })
 }
 
 async function authenticateBearer(
   c: AppContext,
-): Promise<Result<Pick<Verified, 'policy'>, Response>> {
+): Promise<Result<Pick<Verified, 'policy'> & Pick<OAuthVerifier, 'ctx'>, Response>> {
   const presented = readDeviceCredential(c.req.raw.headers)
   if (!presented.ok) {
     if (presented.reason === 'several') {
@@ -39,8 +47,12 @@ async function authenticateBearer(
     }
     return err(presented.reason === 'missing' ? nothingPresented(c) : invalidToken(c))
   }
-  const verified = await verifyPresented(c, presented.value, { asVerifier: true })
-  if (verified.valid) return ok(verified)
+  const ctx = admit(c, CREDENTIAL)
+  const verified = await verifyPresented(c, ctx, presented.value, {
+    owner: 'any',
+    asVerifier: true,
+  })
+  if (verified.valid) return ok({ ctx, policy: verified.policy })
   if (verified.kind === 'throttled') return err(tooMany(c, null))
   const { denial, meter } = verified
   noteDenial(c, denial)

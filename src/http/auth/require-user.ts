@@ -1,13 +1,14 @@
 import { createMiddleware } from 'hono/factory'
 import { verifyAccessToken, type SignedInUser } from '../../services/sessions/access-token.ts'
-import { chargeLimiter } from '../../services/charge-limiter.ts'
+import type { VerifyContext } from '../../services/context.ts'
 import type { AppEnv } from '../env.ts'
 import { problem } from '../problem.ts'
-import { verifyContextOf } from './contexts.ts'
+import { admit } from './admit.ts'
 import { readAuthorization } from './credential.ts'
+import { CHANGE, CREDENTIAL } from './doors.ts'
 import { denied, refusedCredential } from './refuse.ts'
 
-export type UserEnv = AppEnv & { Variables: { user: SignedInUser } }
+export type UserEnv = AppEnv & { Variables: { user: SignedInUser; ctx: VerifyContext } }
 
 export type RequireUserOptions = {
   /** The Authorization schemes under which the token may come. */
@@ -29,14 +30,15 @@ export function requireUser(options: RequireUserOptions = {}) {
     const presented = readAuthorization(c.req.header('authorization') ?? '', schemes)
     if (!presented.ok) return refusedCredential(c, presented.reason, places)
 
-    const verified = await verifyAccessToken(verifyContextOf(c), presented.value)
+    const ctx = admit(c, CREDENTIAL)
+    const verified = await verifyAccessToken(ctx, presented.value)
     if (!verified.ok) return denied(c, verified.reason)
+    const { id: userId } = verified.value
     c.set('user', verified.value)
-    c.var.log.userId = verified.value.id
+    c.set('ctx', ctx)
+    c.var.log.userId = userId
     const isChange = c.req.method !== 'GET' && c.req.method !== 'HEAD'
-    if (isChange && !(await chargeLimiter(c.env.CHANGE_LIMITER, verified.value.id))) {
-      return problem(c, 'rate_limited')
-    }
+    if (isChange && !(await admit(c, CHANGE, { userId })).ok) return problem(c, 'rate_limited')
     return await next()
   })
 }

@@ -1,3 +1,4 @@
+import type { VerifyContext } from '../../services/context.ts'
 import type { Caller } from '../../services/verify/throttle-unknown.ts'
 import {
   type Denied,
@@ -9,7 +10,6 @@ import {
 import { clientIp, countryOf } from '../client.ts'
 import type { AppContext } from '../env.ts'
 import { limitHeaders } from '../limit-headers.ts'
-import { verifyContextOf } from './contexts.ts'
 import { denied, overLimit, throttled } from './refuse.ts'
 
 /**
@@ -18,10 +18,10 @@ import { denied, overLimit, throttled } from './refuse.ts'
  */
 export async function verifyPresented(
   c: AppContext,
+  ctx: VerifyContext,
   presented: string,
-  asked: Omit<VerifyRequest, 'presented' | 'caller'> = {},
+  asked: Omit<VerifyRequest, 'presented' | 'caller'>,
 ): Promise<Verification> {
-  const ctx = verifyContextOf(c)
   const verified = await verifyKey(ctx, { presented, ...asked, caller: callerOf(c) })
   if (!verified.valid && verified.kind === 'throttled') return verified
   const { policy, meter } = verified
@@ -39,7 +39,7 @@ function callerOf(c: AppContext): Caller {
     ip: clientIp(c),
     country: countryOf(c),
     requestId: c.var.requestId,
-    limiter: c.env.UNKNOWN_SECRET_LIMITER,
+    limiters: c.env,
   }
 }
 

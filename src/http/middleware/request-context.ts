@@ -1,6 +1,8 @@
 import type { IsolateState } from '../../isolate/state.ts'
 import { loadSettings } from '../../settings.ts'
-import { type AppContext, factory } from '../env.ts'
+import { createMiddleware } from 'hono/factory'
+import type { AppContext, RootEnv } from '../env.ts'
+import { LockedIo } from '../locked-io.ts'
 import { logRequest } from '../log.ts'
 import { asProblemDocument } from '../problem.ts'
 
@@ -15,13 +17,14 @@ const REQUEST_ID = /^[A-Za-z0-9_-]{8,64}$/
  * line.
  */
 export function requestContext(isolate: IsolateState) {
-  return factory.createMiddleware(async function requestContext(c, next) {
+  return createMiddleware<RootEnv>(async function requestContext(c, next) {
     const startedAt = Date.now()
     const presentedId = c.req.header('x-request-id')
     const requestId =
       presentedId !== undefined && REQUEST_ID.test(presentedId) ? presentedId : crypto.randomUUID()
     isolate.startedAt ??= startedAt
     c.set('isolate', isolate)
+    c.set('io', new LockedIo(c.env))
     c.set('now', startedAt)
     c.set('requestId', requestId)
     c.set('log', {})

@@ -46,7 +46,8 @@ export async function decideClaim(
   if (decision.decision === 'deny') return await deny(ctx, userId, claim)
 
   const scopes = decision.scopes ?? claim.scopes
-  if (claim.scopes.length > 0 && !narrowsScopes(claim.scopes, scopes)) return err('scopes_widened')
+  const isWider = !narrowsScopes(claim.scopes, scopes, ctx.settings.reservedScopes)
+  if (claim.scopes.length > 0 && isWider) return err('scopes_widened')
   return await approve(ctx, userId, claim, { ...decision, scopes })
 }
 

@@ -2,6 +2,7 @@ import { and, eq, gt, isNull, or, type SQL, sql } from 'drizzle-orm'
 import { makeSecret, type NewSecret } from '../../crypto/secrets.ts'
 import { apiKeys, keySecrets } from '../../db/schema.ts'
 import { err, type Result } from '../../domain/result.ts'
+import { HOUR_MS } from '../../domain/time.ts'
 import { commitThenEvict } from '../changes/commit.ts'
 import { rememberOnce, type Reused, unlessDone } from '../changes/idempotency.ts'
 import { openChange } from '../changes/open-change.ts'
@@ -18,6 +19,9 @@ import {
 import { insertSuccessor, isSettled, type Rotation } from './insert-successor.ts'
 import { type IssuedKey, issuedAgain, issuedNow } from './issued-key.ts'
 
+/** How many secrets of a key its owner may have made in an hour, its first one aside. */
+const ROTATIONS_MAX_PER_HOUR = 10
+
 export type RotationRefusal = 'not_found' | 'key_revoked' | 'key_expired' | 'overlap_running'
 
 /**
@@ -29,15 +33,18 @@ export type RotationRefusal = 'not_found' | 'key_revoked' | 'key_expired' | 'ove
 export async function rotateKey(
   ctx: AuditContext,
   input: Rotation & { readonly path: KeyPath },
-): Promise<Result<IssuedKey, RotationRefusal | Reused>> {
+): Promise<Result<IssuedKey, RotationRefusal | 'rate_limited' | Reused>> {
   const { path, overlapSeconds, untilUsed } = input
   const { settings, now } = ctx
   const made = await makeSecret(settings.keyPrefix, settings.checkSecrets)
+  const recent = rotatedSince(now - HOUR_MS)
+  const isSeldom = sql`${recent} < ${ROTATIONS_MAX_PER_HOUR}`
+  const rotatable = and(ownKey(path), mayRotate(input, now), isSeldom)
   const handedOut = { ...path, secret: made.secret }
   const change = openChange(
     ctx,
     { action: 'key.rotated', ...path, after: auditFieldsOf(input, made) },
-    sql`exists (select 1 from ${apiKeys} where ${and(ownKey(path), mayRotate(input, now))})`,
+    sql`exists (select 1 from ${apiKeys} where ${rotatable})`,
     await rememberOnce(ctx, handedOut),
   )
   const outcome = await unlessDone(
@@ -47,12 +54,33 @@ export async function rotateKey(
         ...insertSuccessor(change, path.keyId, made, { overlapSeconds, untilUsed }),
         // The key is read in the same batch: after the commit nothing may keep the secret back.
         ...selectKey(change.db, path, now),
+        counted: change.db
+          .select({ recent: sql<number>`${recent}` })
+          .from(apiKeys)
+          .where(eq(apiKeys.id, path.keyId)),
       }),
   )
   if ('repeated' in outcome) return await issuedAgain(ctx, path.userId, outcome.repeated)
   const key = keyOf(outcome.made)
   if (!key.ok) return key
-  return outcome.made.happened ? issuedNow(key.value, made) : err(refusalOf(key.value, now))
+  if (outcome.made.happened) return issuedNow(key.value, made)
+  const isTooOften = (outcome.made.counted[0]?.recent ?? 0) >= ROTATIONS_MAX_PER_HOUR
+  return err(isTooOften ? 'rate_limited' : refusalOf(key.value, now))
+}
+
+/**
+ * How many secrets of the key at hand its owner has made since a time. What its device made by
+ * itself does not count: whoever stole a secret must not keep the owner from rotating.
+ */
+function rotatedSince(since: number): SQL {
+  const rotated = and(
+    eq(keySecrets.keyId, apiKeys.id),
+    isNull(keySecrets.mintedWith),
+    gt(keySecrets.createdAt, since),
+    // The first one came with the key.
+    gt(keySecrets.createdAt, apiKeys.createdAt),
+  )
+  return sql`(select count(*) from ${keySecrets} where ${rotated})`
 }
 
 /** Whether a key may be rotated now, of which the row is at hand. */

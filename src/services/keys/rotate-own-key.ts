@@ -3,7 +3,7 @@ import { makeSecret, type NewSecret } from '../../crypto/secrets.ts'
 import { apiKeys, devices, keySecrets, users } from '../../db/schema.ts'
 import type { KeyPolicySnapshot } from '../../domain/evaluate-key.ts'
 import { err, type Result } from '../../domain/result.ts'
-import { HOUR_MS, SECOND_MS } from '../../domain/time.ts'
+import { HOUR_MS } from '../../domain/time.ts'
 import { commitThenEvict } from '../changes/commit.ts'
 import { rememberOnce, type Reused, unlessDone } from '../changes/idempotency.ts'
 import { type Change, openChange } from '../changes/open-change.ts'
@@ -15,7 +15,6 @@ import { auditFieldsOf, mayRotate, refusalOf, type RotationRefusal } from './rot
 
 /** How many secrets of a key a device may have minted in an hour. */
 export const MINTED_MAX_PER_HOUR = 10
-export const MINTING_WINDOW_SECONDS = HOUR_MS / SECOND_MS
 
 type Refusal = RotationRefusal | 'self_rotation_not_allowed' | 'rate_limited' | Reused
 

@@ -21,7 +21,7 @@ import { currentFeed } from './read-feed.ts'
 type TokenRequest = KeyWant & {
   readonly presented: string
   readonly fresh?: boolean
-  /** The only audience that counts; undefined: any of this deployment's. */
+  /** The audience that the token must name, or `any`; PUBLIC_URL unless said. */
   readonly audience?: string | undefined
 }
 
@@ -48,16 +48,17 @@ export async function evaluateToken(
   ctx: VerifyContext,
   request: TokenRequest,
 ): Promise<EvaluatedToken | undefined> {
-  const { presented, fresh = false, audience } = request
+  const { settings, now } = ctx
+  const { presented, fresh = false, audience = settings.publicUrl } = request
   if (!isTokenShaped(presented)) return undefined
   const claims = await genuineClaims(ctx, presented)
   if (claims === undefined) return undefined
-  if (audience !== undefined && !claims.audiences.includes(audience)) return undefined
+  if (audience !== 'any' && !claims.audiences.includes(audience)) return undefined
   const end = await endOf(ctx, claims, fresh)
   if (end !== null) return { claims, policy: snapshotOf(claims).policy, denial: end }
   const snapshot = claims.isMetered ? await findNarrowed(ctx, claims, fresh) : snapshotOf(claims)
   if (snapshot === undefined) return { claims, policy: null, denial: 'revoked' }
-  const evaluated = evaluateKey(snapshot, request, ctx.now)
+  const evaluated = evaluateKey(snapshot, request, now, settings.reservedScopes)
   return evaluated.ok
     ? { claims, policy: evaluated.value, denial: null }
     : { claims, policy: snapshot.policy, denial: evaluated.reason }

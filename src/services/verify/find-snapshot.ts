@@ -1,5 +1,5 @@
 import { waitUntil } from 'cloudflare:workers'
-import type { KeySnapshot } from '../../domain/evaluate-key.ts'
+import { isOverForGood, type KeySnapshot } from '../../domain/evaluate-key.ts'
 import { SECOND_MS } from '../../domain/time.ts'
 import { Unavailable } from '../../domain/unavailable.ts'
 import type { VerifyContext } from '../context.ts'
@@ -7,8 +7,10 @@ import { askDatabase } from './ask-database.ts'
 import { selectSnapshot } from './select-snapshot.ts'
 
 /**
- * What is known of a secret by its hash: from memory while that is young enough, else from D1.
- * @param fresh skip the memory: the answer is D1's, or there is none
+ * What is known of a secret by its hash: from memory while that is young enough, else from D1;
+ * undefined: D1 does not know it.
+ * @param fresh skip the memory: the answer is D1's, or there is none. A dead secret stays dead, so
+ *   whoever holds one reads D1 no more often than otherwise
  * @throws Unavailable when D1 does not answer and no snapshot is young enough
  */
 export async function findSnapshot(
@@ -16,12 +18,16 @@ export async function findSnapshot(
   hash: string,
   fresh: boolean,
 ): Promise<KeySnapshot | undefined> {
-  if (fresh) return await readThrough(ctx, hash)
   const { isolate, now, settings } = ctx
   const entry = isolate.keys.get(hash)
+  const lifetime = settings.keyCacheSeconds * SECOND_MS
+  if (fresh) {
+    const isDead = entry?.snapshot === undefined || isOverForGood(entry.snapshot)
+    const isKnownDead = entry !== undefined && isDead && now - entry.readAt < lifetime
+    return isKnownDead ? entry.snapshot : await readThrough(ctx, hash)
+  }
   if (entry === undefined) return await readThrough(ctx, hash)
 
-  const lifetime = settings.keyCacheSeconds * SECOND_MS
   const age = now - entry.readAt
   if (age >= lifetime) return await readOrServeStale(ctx, hash)
   if (age >= lifetime / 2 && now >= entry.refreshUntil) refreshAhead(ctx, hash)
@@ -45,24 +51,21 @@ async function readOrServeStale(
     // A change here may have come while D1 was waited for.
     const entry = isolate.keys.get(hash)
     const staleMs = settings.keyStaleSeconds * SECOND_MS
-    if (!(failure instanceof Unavailable) || entry === undefined) throw failure
+    if (!(failure instanceof Unavailable) || entry?.snapshot === undefined) throw failure
     if (now - entry.readAt >= staleMs) throw failure
     isolate.log.note('serving-stale-key', now)
     return entry.snapshot
   }
 }
 
-/** Asks D1, and keeps what it says. What it does not know is forgotten and never kept. */
+/** Asks D1, and keeps what it says. */
 async function readThrough(ctx: VerifyContext, hash: string): Promise<KeySnapshot | undefined> {
   const { keys } = ctx.isolate
   const read = keys.startRead()
   return await askDatabase(
     ctx,
     async () => await selectSnapshot(ctx.database, hash),
-    (snapshot) => {
-      if (snapshot === undefined) keys.drop(hash)
-      else keys.keep(hash, snapshot, ctx.now, read)
-    },
+    (snapshot) => keys.keep(hash, snapshot, ctx.now, read),
   )
 }
 

@@ -27,7 +27,7 @@ type Introspection =
  */
 export async function introspect(
   ctx: VerifyContext,
-  request: Pick<VerifyRequest, 'presented' | 'ownerId' | 'caller'>,
+  request: Pick<VerifyRequest, 'presented' | 'owner' | 'audience' | 'caller'>,
 ): Promise<Result<Introspection, 'throttled'>> {
   const verified = await verifyKey(ctx, { ...request, cost: 0 })
   if (!verified.valid) {

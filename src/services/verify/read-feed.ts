@@ -1,13 +1,16 @@
 import { waitUntil } from 'cloudflare:workers'
-import { and, asc, gt } from 'drizzle-orm'
-import { openDatabase } from '../../db/client.ts'
+import { and, asc, gt, sql } from 'drizzle-orm'
+import { type Database, openDatabase } from '../../db/client.ts'
 import { revocations } from '../../db/schema.ts'
 import { feedCutoff } from '../../domain/device-token.ts'
 import { SECOND_MS } from '../../domain/time.ts'
 import { Unavailable } from '../../domain/unavailable.ts'
-import type { KnownRevocations } from '../../isolate/known-revocations.ts'
+import type { KnownRevocations, Revocation } from '../../isolate/known-revocations.ts'
 import type { VerifyContext } from '../context.ts'
 import { askDatabase } from './ask-database.ts'
+
+/** How many entries one statement reads: users in a hurry are not to hold up everybody. */
+const PAGE_ENTRIES = 10_000
 
 /**
  * The feed, no older than REVOCATION_POLL_SECONDS: read ahead in the background after half of that,
@@ -48,26 +51,47 @@ async function readOrServeStale(ctx: VerifyContext, age: number): Promise<void> 
   }
 }
 
-/**
- * Reads the entries after our position that are recent enough to concern a token that has not
- * expired.
- */
 async function readFeed(ctx: VerifyContext): Promise<void> {
-  const { database, isolate, now, settings } = ctx
+  const { isolate, now, settings } = ctx
   const { feed } = isolate
   const cutoff = feedCutoff(settings.deviceTokenSeconds, now)
-  const isNew = and(gt(revocations.seq, feed.position), gt(revocations.at, cutoff))
-  const query = openDatabase(database)
-    .select()
-    .from(revocations)
-    .where(isNew)
-    .orderBy(asc(revocations.seq))
   const read = feed.startRead()
   await askDatabase(
     ctx,
-    async () => await query.execute(),
+    async () => await readSince(openDatabase(ctx.database), feed.position, cutoff),
     (entries) => feed.take(entries, now, cutoff, read),
   )
+}
+
+/**
+ * The entries after a position that are recent enough to concern a token that has not expired. One
+ * statement reads a bounded page, and of each subject only its newest entry.
+ */
+async function readSince(db: Database, position: number, cutoff: number): Promise<Revocation[]> {
+  const { seq, subject, at } = revocations
+  const found: Revocation[] = []
+  for (let after = position; ;) {
+    const page = db
+      .select({ seq, subject, at })
+      .from(revocations)
+      .where(and(gt(seq, after), gt(at, cutoff)))
+      .orderBy(asc(seq))
+      .limit(PAGE_ENTRIES)
+      .as('page')
+    const newest = await db
+      .select({
+        subject: page.subject,
+        seq: sql<number>`max(${page.seq})`,
+        at: sql<number>`max(${page.at})`,
+        entries: sql<number>`count(*)`,
+      })
+      .from(page)
+      .groupBy(page.subject)
+    found.push(...newest.map(({ subject, seq, at }) => ({ subject, seq, at })))
+    const entries = newest.reduce((sum, entry) => sum + entry.entries, 0)
+    if (entries < PAGE_ENTRIES) return found
+    after = newest.reduce((last, entry) => Math.max(last, entry.seq), after)
+  }
 }
 
 /** A refresh that failed: the next request that needs it reads for itself. */

@@ -29,10 +29,10 @@ export type VerifyRequest = {
   readonly isUse?: boolean
   /** Skip the cache: the answer is D1's, or there is none. */
   readonly fresh?: boolean
-  /** The only audience of a device token that counts; undefined: any of this deployment's. */
+  /** The audience that a device token must name, or `any`; PUBLIC_URL unless said. */
   readonly audience?: string | undefined
-  /** Only this owner's keys exist for the asker; undefined: everyone's do. */
-  readonly ownerId?: string | undefined
+  /** The user whose keys exist for the asker, or `any`: everybody's do. */
+  readonly owner: string
   /** Who presents it; undefined: a trusted caller, whom no limit on unknown secrets concerns. */
   readonly caller?: Caller | undefined
 }
@@ -86,7 +86,7 @@ const THROTTLED: Throttled = { valid: false, kind: 'throttled' }
  * limited. Cold: one read. Never a D1 write before the answer.
  * @throws Unavailable when nothing can be decided: D1 or the object does not answer
  * @example
- *     const verified = await verifyKey(ctx, { presented, scopes: ['telemetry:write'] })
+ *     const verified = await verifyKey(ctx, { presented, owner: 'any', scopes: ['a:write'] })
  *     if (verified.valid) console.info(verified.policy.device.id)
  */
 export async function verifyKey(ctx: VerifyContext, request: VerifyRequest): Promise<Verification> {
@@ -115,8 +115,8 @@ async function verifySecret(ctx: VerifyContext, request: VerifyRequest): Promise
     return MADE_UP
   }
   const { ownerId, policy } = snapshot
-  if (request.ownerId !== undefined && request.ownerId !== ownerId) return MADE_UP
-  const evaluated = evaluateKey(snapshot, request, now)
+  if (!isAskedAbout(request, ownerId)) return MADE_UP
+  const evaluated = evaluateKey(snapshot, request, now, settings.reservedScopes)
   if (!evaluated.ok) {
     const denial = evaluated.reason
     if (policy !== null) {
@@ -140,7 +140,7 @@ async function verifyToken(
   { claims, policy, denial }: EvaluatedToken,
 ): Promise<Verification> {
   const { ownerId, secretHash } = claims
-  if (request.ownerId !== undefined && request.ownerId !== ownerId) return MADE_UP
+  if (!isAskedAbout(request, ownerId)) return MADE_UP
   if (denial !== null) {
     // Of an ended token only the token itself says whose it is, and the device may be gone: its
     // emptied object must not come back to life.
@@ -179,6 +179,10 @@ async function chargeLimits(
   // The object itself counted what it was asked.
   if (charged.kind === 'refused-here' && counts) countVerify(ctx, policy, hash, meter.refusedBy)
   return { ...denied(meter.refusedBy, ownerId, policy), meter }
+}
+
+function isAskedAbout({ owner }: VerifyRequest, ownerId: string): boolean {
+  return owner === 'any' || owner === ownerId
 }
 
 function isUse({ cost = 1, isUse = cost > 0 }: VerifyRequest): boolean {
