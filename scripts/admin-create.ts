@@ -7,7 +7,8 @@ import { parseArgs } from 'node:util'
 import { newId } from '../src/crypto/ids.ts'
 import { hashPassword, type PasswordAlgorithm } from '../src/crypto/password.ts'
 import { usernameKey } from '../src/domain/names.ts'
-import { registration } from '../src/schemas/users.ts'
+import { containsUsername } from '../src/domain/password-policy.ts'
+import { CONTAINS_USERNAME, registration } from '../src/schemas/users.ts'
 import { askPasswordTwice } from './ask-password.ts'
 import { fail, process, runTool, type ToolRun } from './tools.ts'
 
@@ -17,6 +18,7 @@ const USAGE =
 const { username: requested, algorithm, database } = readArguments()
 const username = accept('username', requested)
 const password = accept('password', await readPassword())
+if (containsUsername(password, username)) fail(`password ${CONTAINS_USERNAME}`)
 const id = newId('user')
 const inserted = executeFile(insertAdmin(id, username, hashPassword(password, algorithm)))
 if (!inserted.succeeded) {

@@ -1,3 +1,4 @@
+import { containsUsername } from '../domain/password-policy.ts'
 import { rfc3339 } from '../domain/time.ts'
 import { admit } from '../http/auth/admit.ts'
 import { userContextOf, visitorContextOf } from '../http/auth/contexts.ts'
@@ -7,7 +8,12 @@ import { requireUser } from '../http/auth/require-user.ts'
 import { factory } from '../http/env.ts'
 import { problem } from '../http/problem.ts'
 import { validBody } from '../http/validate.ts'
-import { accountDeletion, passwordChange, registration } from '../schemas/users.ts'
+import {
+  accountDeletion,
+  CONTAINS_USERNAME,
+  passwordChange,
+  registration,
+} from '../schemas/users.ts'
 import { changePassword } from '../services/users/change-password.ts'
 import { deleteUser } from '../services/users/delete-user.ts'
 import { registerUser, type User } from '../services/users/register-user.ts'
@@ -28,8 +34,12 @@ export const users = factory
   .get('/v1/me', requireUser(), (c) => c.json(toWire(c.var.user)))
   .patch('/v1/me', requireUser(), validBody(passwordChange), async (c) => {
     const { user } = c.var
-    if (!(await admit(c, PASSWORD, user)).ok) return throttled(c)
     const { current_password: currentPassword, password: newPassword } = c.req.valid('json')
+    if (containsUsername(newPassword, user.username)) {
+      const errors = [{ pointer: '/password', detail: CONTAINS_USERNAME }]
+      return problem(c, 'invalid_request', { errors })
+    }
+    if (!(await admit(c, PASSWORD, user)).ok) return throttled(c)
     const changed = await changePassword(userContextOf(c), {
       userId: user.id,
       sessionId: user.sessionId,

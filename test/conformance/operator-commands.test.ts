@@ -63,6 +63,8 @@ describe('admin:create', () => {
     ['a short password', 'password must be 8 to 128 characters', 'grace', 'seven77'],
     ['an empty password', 'password must be 8 to 128 characters', 'grace', ''],
     ['a long password', 'password must be 8 to 128 characters', 'grace', 'x'.repeat(129)],
+    ['a common password', 'password must not be one that many people use', 'grace', 'iloveyou2'],
+    ['the username in it', 'password must not contain the username', 'grace', 'I am Grace Hopper'],
     ['a short username', 'username must be 3 to 64 characters', 'ab', PASSWORD],
     ['a long username', 'username must be 3 to 64 characters', 'x'.repeat(65), PASSWORD],
     ['a space in a username', 'username must be 3 to 64 characters', 'grace hopper', PASSWORD],
