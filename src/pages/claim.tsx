@@ -67,11 +67,13 @@ async function showClaim(c: PageContext, form: Form): Promise<Response> {
   if (!admitted.ok) return tooMany(c, code)
   const ctx = admitted.value
   const idleMs = ACCESS_TOKEN_SECONDS * SECOND_MS
-  const input = { ...fields.data, userAgent: userAgentOf(c), idleMs }
+  const limiter = c.env.SIGN_IN_LIMITER_ACCOUNT
+  const input = { ...fields.data, userAgent: userAgentOf(c), limiter, idleMs }
   const opened = await signIn(visitorContextOf(c, ctx), input)
   if (!opened.ok) {
     const isDisabled = opened.reason === 'disabled'
     noteDenial(c, isDisabled ? 'disabled' : 'not_found')
+    if (opened.reason === 'rate_limited') return tooMany(c, code)
     const fault = isDisabled ? 'This account is disabled.' : 'Unknown username or wrong password.'
     return signInPage(c, code, 401, fault)
   }

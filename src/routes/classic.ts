@@ -57,13 +57,15 @@ export const classic = factory
     if (!admitted.ok) return throttled(c)
     // Nobody gets its refresh token: it lasts as long as the access token.
     const idleMs = ACCESS_TOKEN_SECONDS * SECOND_MS
-    const input = { username, password, userAgent: userAgentOf(c), idleMs }
+    const limiter = c.env.SIGN_IN_LIMITER_ACCOUNT
+    const input = { username, password, userAgent: userAgentOf(c), limiter, idleMs }
     const opened = await signIn(visitorContextOf(c, admitted.value), input)
     if (opened.ok) {
       c.var.log.userId = opened.value.userId
       return c.json({ access_token: opened.value.accessToken })
     }
     noteDenial(c, opened.reason === 'disabled' ? 'disabled' : 'not_found')
+    if (opened.reason === 'rate_limited') return problem(c, opened.reason)
     return c.json(INVALID_CREDENTIALS, 401, CHALLENGE)
   })
   .post(

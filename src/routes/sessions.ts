@@ -29,7 +29,8 @@ export const sessions = factory
     const { username, password } = c.req.valid('json')
     const admitted = await admit(c, PASSWORD, { username })
     if (!admitted.ok) return throttled(c)
-    const input = { username, password, userAgent: userAgentOf(c) }
+    const limiter = c.env.SIGN_IN_LIMITER_ACCOUNT
+    const input = { username, password, userAgent: userAgentOf(c), limiter }
     const opened = await signIn(visitorContextOf(c, admitted.value), input)
     if (opened.ok) return c.json(toWireTokens(c, opened.value), 201)
     if (opened.reason === 'disabled') return denied(c, 'disabled')

@@ -2,21 +2,23 @@ import { and, eq, isNull, lt, sql } from 'drizzle-orm'
 import { newId } from '../../crypto/ids.ts'
 import { decoyHash, hashPassword, matchPassword, needsRehash } from '../../crypto/password.ts'
 import { makeRefreshToken } from '../../crypto/secrets.ts'
-import { openDatabase } from '../../db/client.ts'
-import { sessions, users } from '../../db/schema.ts'
-import { usernameKey } from '../../domain/names.ts'
+import { sessions, signInNetworks, users } from '../../db/schema.ts'
 import { normalizePassword } from '../../domain/password-policy.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { commit } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
 import type { AuditContext, VerifyContext } from '../context.ts'
 import { signAccessToken } from './access-token.ts'
+import { type Account, findAccount } from './find-account.ts'
+import { chargeSignIn, countFailure } from './guard-account.ts'
 import { SESSION_IDLE_MS, type SessionTokens } from './sessions.ts'
 
 type SignInInput = {
   readonly username: string
   readonly password: string
   readonly userAgent: string | null
+  /** SIGN_IN_LIMITER_ACCOUNT. */
+  readonly limiter: RateLimit
   /** How long the session may stand unused; SESSION_IDLE_MS unless said. */
   readonly idleMs?: number
 }
@@ -25,14 +27,25 @@ type SignInInput = {
 export async function signIn(
   ctx: AuditContext,
   input: SignInInput,
-): Promise<Result<SessionTokens, 'invalid_credentials' | 'disabled'>> {
-  const { settings, now, ip } = ctx
-  const authenticated = await authenticate(ctx, input)
-  if (!authenticated.ok) return authenticated
-  const { user, isOutdated } = authenticated.value
-  const { id: userId, passwordHash: stored, disabledAt } = user
-  if (disabledAt !== null) return err('disabled')
+): Promise<Result<SessionTokens, 'invalid_credentials' | 'disabled' | 'rate_limited'>> {
+  const account = await findAccount(ctx, input.username)
+  if (!(await chargeSignIn(input.limiter, account))) return err('rate_limited')
+  const authenticated = authenticate(ctx, account, input.password)
+  if (!authenticated.ok) {
+    await countFailure(ctx, account)
+    return authenticated
+  }
+  if (authenticated.value.user.disabledAt !== null) return err('disabled')
+  return await openSession(ctx, input, { ...authenticated.value, network: account.network })
+}
 
+async function openSession(
+  ctx: AuditContext,
+  input: SignInInput,
+  { user, isOutdated, network }: Authenticated & Pick<Account, 'network'>,
+): Promise<Result<SessionTokens, 'invalid_credentials'>> {
+  const { settings, now, ip } = ctx
+  const { id: userId, passwordHash: stored } = user
   const sessionId = newId('sess')
   const { token, hash } = await makeRefreshToken(sessionId, settings.checkSecrets)
   // The verified hash guards the change: a password changed meanwhile opens nothing.
@@ -57,6 +70,12 @@ export async function signIn(
       refreshedAt: now,
       expiresAt: now + (input.idleMs ?? SESSION_IDLE_MS),
     }),
+    network: change
+      .insert(signInNetworks, { userId, network, signedInAt: now })
+      .onConflictDoUpdate({
+        target: [signInNetworks.userId, signInNetworks.network],
+        set: { signedInAt: now },
+      }),
     expired: change.remove(sessions, and(eq(sessions.userId, userId), lt(sessions.expiresAt, now))),
     ...(isOutdated
       ? { rehashed: change.update(users, rehash(input, ctx), eq(users.id, userId)) }
@@ -82,14 +101,11 @@ type Authenticated = {
  * Unknown usernames take the same path as wrong passwords, hash included, so that the time tells
  * nothing.
  */
-async function authenticate(
-  { database, settings }: VerifyContext,
-  { username, password }: SignInInput,
-): Promise<Result<Authenticated, 'invalid_credentials'>> {
-  const [user] = await openDatabase(database)
-    .select()
-    .from(users)
-    .where(eq(users.usernameKey, usernameKey(username)))
+function authenticate(
+  { settings }: VerifyContext,
+  { user }: Account,
+  password: string,
+): Result<Authenticated, 'invalid_credentials'> {
   const stored = user?.passwordHash ?? decoyHash(settings.passwordAlgorithm)
   const match = matchPassword(password, stored)
   if (match === undefined || user === undefined) return err('invalid_credentials')

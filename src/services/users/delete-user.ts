@@ -1,5 +1,5 @@
 import { and, eq, sql } from 'drizzle-orm'
-import { devices, sessions, users } from '../../db/schema.ts'
+import { devices, sessions, signInFailures, signInNetworks, users } from '../../db/schema.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { commitThenEvict } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
@@ -33,6 +33,8 @@ export async function deleteUser(
     ended: change.endTokens(userId),
     ...removeDevices(change, userId, eq(devices.userId, userId)),
     sessions: change.remove(sessions, eq(sessions.userId, userId)),
+    failures: change.remove(signInFailures, eq(signInFailures.userId, userId)),
+    networks: change.remove(signInNetworks, eq(signInNetworks.userId, userId)),
     user: change.remove(users, eq(users.id, userId)),
   })
   return happened ? ok(undefined) : err('wrong_password')
