@@ -10,7 +10,9 @@ import type { VerifyContext } from './services/context.ts'
 import { emptyDeletedDevices } from './services/devices/empty-deleted-devices.ts'
 import { foldNames } from './services/devices/fold-names.ts'
 import { diagnose } from './services/health.ts'
+import { forgetSignInNetworks } from './services/sessions/forget-sign-in-networks.ts'
 import { pruneSessions } from './services/sessions/prune-sessions.ts'
+import { tellSignInFailures } from './services/sessions/tell-sign-in-failures.ts'
 import { loadSettings, type Settings } from './settings.ts'
 
 /** A job of the cron: it works in slices, and for how long it may begin another. */
@@ -26,6 +28,8 @@ const SHORT = 15 * SECOND_MS
 const JOBS: Readonly<Record<string, Job>> = {
   'prune-feed': { run: pruneFeed, budgetMs: SHORT },
   'prune-sessions': { run: pruneSessions, budgetMs: SHORT },
+  'tell-sign-in-failures': { run: tellSignInFailures, budgetMs: SHORT },
+  'forget-sign-in-networks': { run: forgetSignInNetworks, budgetMs: SHORT },
   'forget-claims': { run: forgetClaims, budgetMs: SHORT },
   'forget-handed-out': { run: forgetHandedOut, budgetMs: SHORT },
   'fold-names': { run: foldNames, budgetMs: SHORT },

@@ -14,7 +14,7 @@ export type RowOf<Table extends SQLiteTable> = {
  * The statement that inserts a row where a predicate holds: an INSERT … SELECT whose columns are
  * named, so that a missing, unknown or wrongly typed one does not compile, and a new column of the
  * table shifts no other.
- * @param from the table to select from: one row is inserted for each of its rows that fits
+ * @param from what to select from: one row is inserted for each of its rows that fits
  * @example
  *     insertWhere(db, purges, { deviceId: devices.id, at: now }, isTheirs, devices)
  */
@@ -23,7 +23,7 @@ export function insertWhere<Table extends SQLiteTable>(
   table: Table,
   row: RowOf<Table>,
   happens: SQL | undefined,
-  from?: SQLiteTable,
+  from?: SQLiteTable | SQL,
 ) {
   const given = new Map<string, unknown>(Object.entries(row))
   const values = Object.entries(getTableColumns(table)).map(([name, column]) =>

@@ -18,12 +18,23 @@ const failingAt = (part: string): D1Database =>
     return await run()
   })
 
-const TABLES = ['revocations', 'sessions', 'device_claims', 'idempotency', 'meta', 'purges']
+const TABLES = [
+  'revocations',
+  'sessions',
+  'sign_in_failures',
+  'sign_in_networks',
+  'device_claims',
+  'idempotency',
+  'meta',
+  'purges',
+]
 
 describe('the cron', () => {
   it.each([
     ['prune-feed', '"revocations"'],
     ['prune-sessions', '"sessions"'],
+    ['tell-sign-in-failures', '"sign_in_failures"'],
+    ['forget-sign-in-networks', '"sign_in_networks"'],
     ['forget-claims', '"device_claims"'],
     ['forget-handed-out', '"idempotency"'],
     ['fold-names', '"name_folded" is null'],

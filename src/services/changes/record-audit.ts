@@ -4,10 +4,11 @@ import { insertWhere } from '../../db/insert-where.ts'
 import { auditEvents } from '../../db/schema.ts'
 import type { Actor, AuditContext } from '../context.ts'
 
-type AuditAction =
+export type AuditAction =
   | 'user.created'
   | 'user.password_changed'
   | 'user.deleted'
+  | 'user.sign_in_failed'
   | 'session.created'
   | 'session.ended'
   | 'session.reuse_detected'
