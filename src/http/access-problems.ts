@@ -54,8 +54,8 @@ export const ACCESS_PROBLEMS = {
     status: 403,
     title: 'The proxy asks for what cannot be checked',
     meaning:
-      'The URL under which a proxy calls /v1/forward-auth has a parameter that is unknown or ' +
-      'malformed; `detail` says which. Nobody passes until its configuration is corrected.',
+      'The URL under which a proxy calls /v1/forward-auth lacks `owner`, or has a parameter ' +
+      'that is unknown or malformed; `detail` says which. Nobody passes until it is corrected.',
   },
   registration_closed: {
     status: 403,

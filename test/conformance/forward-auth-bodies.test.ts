@@ -9,7 +9,8 @@ import { startTappedLatchkey, type TappedLatchkey } from './support/tapped-latch
 const BODY = 'latchkey-body-'.repeat(375_000)
 
 /** One or more requests that are a head and nothing else. */
-const HEADS = /^(GET \/v1\/forward-auth\?scope=telemetry:write HTTP\/1\.1\r\n([^\r\n]+\r\n)+\r\n)+$/
+const HEADS =
+  /^(GET \/v1\/forward-auth\?owner=any&scope=telemetry:write HTTP\/1\.1\r\n([^\r\n]+\r\n)+\r\n)+$/
 
 let latchkey: TappedLatchkey
 let upstream: RecordingServer

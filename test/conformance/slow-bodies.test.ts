@@ -194,7 +194,7 @@ describe('Without a wait for the rest of the body', () => {
     const credential: Readonly<Record<string, string>> =
       status === 204 ? { 'X-API-Key': secret } : {}
     const fields = { ...credential, ...DECLARED.fields(1000) }
-    const connection = begin(`${method} /v1/forward-auth`, fields)
+    const connection = begin(`${method} /v1/forward-auth?owner=any`, fields)
     expect((await connection.answer).status).toBe(status)
     connection.destroy()
   })

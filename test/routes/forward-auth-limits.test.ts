@@ -5,7 +5,7 @@ import { call, freshIp } from '../support/client.ts'
 import { captureConsole, eventsOf } from '../support/console.ts'
 import { endOutage, withFailingDatabase, withFailingDeviceStates } from '../support/environments.ts'
 import { expectProblem } from '../support/expectations.ts'
-import { expectNoIdentity, PATH, setUp } from '../support/forward-auth.ts'
+import { DOOR, expectNoIdentity, PATH, setUp } from '../support/forward-auth.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -27,6 +27,10 @@ describe('a URL that asks for what cannot be checked lets nobody in', () => {
     'Scope=a',
     '__proto__=a',
     'owner=',
+    'owner=Any',
+    'owner=any&owner=any',
+    `owner=any&owner=${newId('user')}`,
+    `owner=${newId('user')},any`,
     'owner=ada',
     `owner=${newId('dev')}`,
     `owner=${newId('user')}&owner=${newId('user')}`,
@@ -34,15 +38,33 @@ describe('a URL that asks for what cannot be checked lets nobody in', () => {
     '=',
   ])('%s', async (query) => {
     const { device } = await setUp({ scopes: ['*'] })
-    const answer = await call('GET', `${PATH}?${query}`, { token: device.secret })
+    const separate = query.includes('owner=') ? '' : 'owner=any&'
+    const answer = await call('GET', `${DOOR}?${separate}${query}`, { token: device.secret })
     expectProblem(answer, 403, 'misconfigured_proxy')
     expectNoIdentity(answer)
   })
 
+  it.each(['', '?', '?scope=telemetry:write', '?Owner=any'])(
+    '%j says nothing of an owner, and the answer tells what to write',
+    async (query) => {
+      const { device } = await setUp({ scopes: ['*'] })
+      for (const token of [device.secret, 'lk_bad', undefined]) {
+        const options = token === undefined ? {} : { token }
+        const answer = await call('GET', `${DOOR}${query}`, options)
+        expectProblem(answer, 403, 'misconfigured_proxy')
+        expectNoIdentity(answer)
+        if (query.startsWith('?O')) continue
+        for (const form of ['owner=user_…', 'owner=any']) {
+          expect(answer.body).toMatchObject({ detail: expect.stringContaining(form) })
+        }
+      }
+    },
+  )
+
   it('and says so in the log, once a second however often it is asked', async () => {
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 60_000 })
     const lines = captureConsole()
-    for (let request = 0; request < 5; request += 1) await call('GET', `${PATH}?scop=a`)
+    for (let request = 0; request < 5; request += 1) await call('GET', `${PATH}&scop=a`)
     vi.useRealTimers()
     expect(eventsOf(lines, 'forward-auth-misconfigured')).toHaveLength(1)
   })
@@ -69,7 +91,7 @@ describe('a limited key', () => {
   it('is not charged for what its scopes or the URL refuse', async () => {
     const { device } = await setUp({ rate_limit: { limit: 1, window_seconds: 3600 } })
     for (const query of ['scope=other', 'scope=*']) {
-      const answer = await call('GET', `${PATH}?${query}`, { token: device.secret })
+      const answer = await call('GET', `${PATH}&${query}`, { token: device.secret })
       expect(answer.status).toBe(403)
     }
     expect((await call('GET', PATH, { token: device.secret })).status).toBe(204)

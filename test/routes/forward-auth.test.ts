@@ -6,7 +6,7 @@ import { call } from '../support/client.ts'
 import { expectProblem, withoutInstance } from '../support/expectations.ts'
 import { makeUser } from '../support/fixtures.ts'
 import { KEY_KINDS } from '../support/limits.ts'
-import { expectNoIdentity, PATH, setUp } from '../support/forward-auth.ts'
+import { DOOR, expectNoIdentity, PATH, setUp } from '../support/forward-auth.ts'
 import { unissuedSecret } from '../support/tokens.ts'
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND']
@@ -115,7 +115,7 @@ describe.each(KEY_KINDS)('%s that is not good does not pass', (_, limits) => {
 
   it('nor does anything in the query', async () => {
     const { secret } = (await setUp(limits)).device
-    const answer = await call('GET', `${PATH}?api_key=${secret}`)
+    const answer = await call('GET', `${PATH}&api_key=${secret}`)
     expectProblem(answer, 403, 'misconfigured_proxy')
   })
 })
@@ -124,7 +124,7 @@ describe.each(KEY_KINDS)('?scope= of %s', (_, limits) => {
   it('asks for each that is named', async () => {
     const { device } = await setUp({ ...limits, scopes: ['telemetry:*', 'site:north'] })
     const get = async (query: string) =>
-      await call('GET', `${PATH}?${query}`, { token: device.secret })
+      await call('GET', `${PATH}&${query}`, { token: device.secret })
     expect((await get('scope=telemetry:write')).status).toBe(204)
     expect((await get('scope=telemetry%3Awrite&scope=site:north')).status).toBe(204)
     const refused = await get('scope=telemetry:write&scope=site:south')
@@ -140,13 +140,13 @@ describe.each(KEY_KINDS)('?owner= of %s', (_, limits) => {
   it("lets in that owner's devices, and another's is as if made up", async () => {
     const { user, device } = await setUp(limits)
     const other = await makeUser()
-    const own = await call('GET', `${PATH}?owner=${user.id}`, { token: device.secret })
+    const own = await call('GET', `${DOOR}?owner=${user.id}`, { token: device.secret })
     expect(own.status).toBe(204)
     expect(own.headers.get('x-owner-id')).toBe(user.id)
 
-    const madeUp = await call('GET', `${PATH}?owner=${other.id}`, { token: await unissuedSecret() })
+    const madeUp = await call('GET', `${DOOR}?owner=${other.id}`, { token: await unissuedSecret() })
     for (const owner of [other.id, newId('user')]) {
-      const foreign = await call('GET', `${PATH}?owner=${owner}`, { token: device.secret })
+      const foreign = await call('GET', `${DOOR}?owner=${owner}`, { token: device.secret })
       expectProblem(foreign, 401, 'invalid_credential')
       expect(withoutInstance(foreign.body)).toEqual(withoutInstance(madeUp.body))
       expect([...foreign.headers.keys()]).toEqual([...madeUp.headers.keys()])
@@ -157,7 +157,7 @@ describe.each(KEY_KINDS)('?owner= of %s', (_, limits) => {
 describe('?owner= of a limited key', () => {
   it('does not charge a key of another owner', async () => {
     const { device } = await setUp({ rate_limit: { limit: 1, window_seconds: 3600 } })
-    const foreign = await call('GET', `${PATH}?owner=${newId('user')}`, { token: device.secret })
+    const foreign = await call('GET', `${DOOR}?owner=${newId('user')}`, { token: device.secret })
     expectProblem(foreign, 401, 'invalid_credential')
     expect(foreign.headers.has('ratelimit')).toBe(false)
     expect((await call('GET', PATH, { token: device.secret })).status).toBe(204)

@@ -75,7 +75,7 @@ describe('no body, query or path makes the application fail or answer out of sha
     for (const { sent, query, segment } of fc.sample(wanted, BODIES_PER_ROUTE)) {
       const path = pathOf(route, (kind) => idOf(stage, kind))
       const wild = segment === undefined ? path : wildPath(route, segment)
-      const url = query === '' ? wild : `${wild}?${query}`
+      const url = query === '' ? wild : `${wild}${wild.includes('?') ? '&' : '?'}${query}`
       const answer = await call(route.method, url, optionsFor(route, stage, sent))
       const fault = faultOf(answer, route)
       if (fault !== undefined) expect.fail(describeFault(fault, answer, { sent, url }))

@@ -99,7 +99,8 @@ describe.each(WORLDS_OF_SECRETS)("a device's route takes only a good secret, $la
     const before = await dumpDatabase()
     for (const { label, headers, code } of triedIn(world, deviceSecrets)) {
       const options = sentIn(world, { body: route.body, headers })
-      const answer = await call(route.method, route.pattern, options)
+      const path = pathOf(route, (kind) => ids.own[kind])
+      const answer = await call(route.method, path, options)
       expectRefusal(answer, route, 401, code, label)
     }
     expect(await dumpDatabase()).toBe(before)

@@ -20,8 +20,8 @@ describe('a request without a credential is told where to put one, without an er
     ['POST', '/v1/device/check-ins', DEVICE_PLACES],
     ['POST', '/v1/device/rotate', DEVICE_PLACES],
     ['POST', '/v1/keys/verify', DEVICE_PLACES],
-    ['GET', '/v1/forward-auth', DEVICE_PLACES],
-    ['POST', '/v1/forward-auth', DEVICE_PLACES],
+    ['GET', '/v1/forward-auth?owner=any', DEVICE_PLACES],
+    ['POST', '/v1/forward-auth?owner=any', DEVICE_PLACES],
     ['GET', '/v1/me', ['Authorization: Bearer', 'access token']],
     ['POST', '/v1/devices', ['Authorization: Bearer', 'access token']],
     ['GET', '/v1/audit-events', ['Authorization: Bearer', 'access token']],
@@ -65,7 +65,7 @@ describe('a request without a credential is told where to put one, without an er
 })
 
 describe('a request whose credential is wrong is not told that it lacks one', () => {
-  it.each(['/v1/device', '/v1/me', '/v1/forward-auth'])('GET %s', async (path) => {
+  it.each(['/v1/device', '/v1/me', '/v1/forward-auth?owner=any'])('GET %s', async (path) => {
     for (const Authorization of ['Bearer x', 'Basic', 'Bearer x y']) {
       const answer = await call('GET', path, { headers: { Authorization } })
       expectProblem(answer, 401, 'invalid_credential')

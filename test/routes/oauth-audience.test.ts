@@ -192,7 +192,8 @@ describe("users' and devices' tokens never stand in for each other", () => {
       { 'X-API-Key': user.token },
     ]
     for (const headers of places) {
-      const answer = await call(route.method, route.pattern, { body: route.body, headers })
+      const path = pathOf(route, () => device.id)
+      const answer = await call(route.method, path, { body: route.body, headers })
       expect(answer).toMatchObject({ status: 401, body: { code: 'invalid_credential' } })
     }
   })

@@ -2,7 +2,9 @@ import { expect } from 'vitest'
 import { type Answer, call } from './client.ts'
 import { makeDevice, makeUser, type TestDevice, type TestUser } from './fixtures.ts'
 
-export const PATH = '/v1/forward-auth'
+export const DOOR = '/v1/forward-auth'
+/** Asks about a device of whatever owner. */
+export const PATH = `${DOOR}?owner=any`
 const IDENTITY = ['x-device-id', 'x-device-name', 'x-owner-id', 'x-key-id', 'x-device-scopes']
 
 type Stage = { readonly user: TestUser; readonly device: TestDevice }

@@ -9,6 +9,8 @@ export type RouteRow = {
   /** Errors are `{"message"}` and not problem documents. */
   readonly classic?: true
   readonly params?: Readonly<Record<string, ParamKind>>
+  /** What the route's URL must ask for. */
+  readonly query?: string
   /** A body that the route takes, for the routes that read one. */
   readonly body?: Readonly<Record<string, unknown>>
   /** A form that the route takes: it speaks OAuth, and its errors are those of RFC 6749 §5.2. */
@@ -80,7 +82,7 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
     credential: 'device secret',
     body: { api_key: 'made-up', scopes: ['telemetry:write'], fresh: true },
   },
-  'ALL /v1/forward-auth': { credential: 'device secret' },
+  'ALL /v1/forward-auth': { credential: 'device secret', query: 'owner=any' },
   'POST /oauth/device_authorization': {
     credential: 'none',
     form: { client_id: 'acme-thermo-2', scope: 'telemetry:write', device_name: 'a device' },
@@ -163,10 +165,11 @@ export function routesFor(credential?: RouteRow['credential']): NamedRoute[] {
   })
 }
 
-/** The path with its parameters filled in. */
+/** The path with its parameters filled in, and the query that it needs. */
 export function pathOf(route: NamedRoute, valueOf: (kind: ParamKind, name: string) => string) {
-  return Object.entries(route.params ?? {}).reduce(
+  const path = Object.entries(route.params ?? {}).reduce(
     (path, [name, kind]) => path.replace(`:${name}`, encodeURIComponent(valueOf(kind, name))),
     route.pattern,
   )
+  return route.query === undefined ? path : `${path}?${route.query}`
 }

@@ -55,6 +55,7 @@ async function startNginx({ latchkey, api }: Surroundings): Promise<Proxy> {
   const [port, http2Port] = [await findFreePort(), await findFreePort()]
   const folder = makeFolder()
   const site = adapt('nginx.conf', [
+    ['owner=user_01k8p4wqz3e9t5x7m2n6b0v1ha&', 'owner=any&'],
     ['listen 443 ssl http2;', `listen 127.0.0.1:${port}; listen 127.0.0.1:${http2Port} http2;`],
     ['ssl_certificate     /etc/ssl/certs/api.example.com.pem;', ''],
     ['ssl_certificate_key /etc/ssl/private/api.example.com.key;', ''],
@@ -88,6 +89,7 @@ async function startCaddy({ latchkey, api }: Surroundings): Promise<Proxy> {
   const [port, tlsPort] = [await findFreePort(), await findFreePort()]
   const folder = makeFolder()
   const site = adapt('Caddyfile', [
+    ['owner=user_01k8p4wqz3e9t5x7m2n6b0v1ha&', 'owner=any&'],
     ['\napi.example.com {', `\nhttp://127.0.0.1:${port}, https://localhost:${tlsPort} {`],
     ['https://keys.example.com {', `http://${latchkey} {`],
     ['reverse_proxy 127.0.0.1:3000', `reverse_proxy ${api}`],
