@@ -16,6 +16,36 @@ export type PollRefusal =
   | 'access_denied'
   | 'expired_token'
   | 'invalid_grant'
+  | 'invalid_client'
+
+/** Who asks for a claim, or polls for one. */
+export type ClaimClient = {
+  /** What a client calls itself, unverified; or the id of the device that authenticated. */
+  readonly clientId: string
+  /** The device that authenticated with its own secret; null: the client is public. */
+  readonly clientDeviceId: string | null
+}
+
+const DEVICE_ID = /^dev_[0-9a-z]{26}$/i
+
+/** Whether a client's id has the form of a device's id (a TypeID), whatever it names. */
+export function isDeviceIdShaped(clientId: string): boolean {
+  return DEVICE_ID.test(clientId)
+}
+
+/**
+ * Why a client may not poll for what another asked for (RFC 6749 §5.2); undefined: it may. What a
+ * device asked for with its secret, it polls for with its secret (RFC 8628 §3.4).
+ */
+export function refusalOfClient(
+  asked: ClaimClient,
+  polling: ClaimClient,
+): 'invalid_client' | 'invalid_grant' | undefined {
+  if (asked.clientDeviceId !== null) {
+    return asked.clientDeviceId === polling.clientDeviceId ? undefined : 'invalid_client'
+  }
+  return asked.clientId === polling.clientId ? undefined : 'invalid_grant'
+}
 
 /** What a poll finds of a claim. Times are milliseconds. */
 export type PolledClaim = {

@@ -3,7 +3,7 @@ import { isReservedScope } from '../domain/scopes.ts'
 import { showUserCode } from '../domain/user-code.ts'
 import { admit } from '../http/auth/admit.ts'
 import { CLAIM_REQUEST } from '../http/auth/doors.ts'
-import { readClientId } from '../http/auth/oauth-client.ts'
+import { readClient } from '../http/auth/oauth-client.ts'
 import { throttled } from '../http/auth/refuse.ts'
 import { clientIp, countryOf } from '../http/client.ts'
 import { factory } from '../http/env.ts'
@@ -18,10 +18,10 @@ export const deviceAuthorization = factory
   .post('/oauth/device_authorization', async (c) => {
     const form = await readForm(c)
     if (!form.ok) return oauthError(c, 400, 'invalid_request', form.reason)
-    const clientId = await readClientId(c, form.value)
-    if (!clientId.ok) return clientId.reason
+    const client = await readClient(c, form.value)
+    if (!client.ok) return client.reason
     const fields = {
-      client_id: clientId.value,
+      client_id: client.value?.clientId,
       scope: form.value.get('scope'),
       device_name: form.value.get('device_name'),
     }
@@ -42,6 +42,7 @@ export const deviceAuthorization = factory
 
     const request = {
       clientId: parsed.data.client_id,
+      clientDeviceId: client.value?.clientDeviceId ?? null,
       deviceName,
       scopes,
       ip: clientIp(c),

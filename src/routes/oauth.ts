@@ -4,7 +4,12 @@ import { narrowsScopes, SCOPES_MAX } from '../domain/scopes.ts'
 import { admit } from '../http/auth/admit.ts'
 import { auditContextOf } from '../http/auth/contexts.ts'
 import { CREDENTIAL, TOKEN_REVOCATION } from '../http/auth/doors.ts'
-import { readClientId, authenticateClient, tooMany } from '../http/auth/oauth-client.ts'
+import {
+  authenticateClient,
+  invalidClient,
+  readClient,
+  tooMany,
+} from '../http/auth/oauth-client.ts'
 import { authenticateVerifier } from '../http/auth/oauth-verifier.ts'
 import { verifierOf } from '../http/auth/verify-presented.ts'
 import { clientIp } from '../http/client.ts'
@@ -128,16 +133,19 @@ async function grantClientCredentials(c: AppContext, form: Form): Promise<Respon
 
 /** RFC 8628 §3.4. The access token is the device's secret: it does not expire by itself. */
 async function grantDeviceCode(c: AppContext, form: Form): Promise<Response> {
-  const client = await readClientId(c, form)
+  const client = await readClient(c, form)
   if (!client.ok) return client.reason
-  const clientId = client.value
   const deviceCode = form.get('device_code')
-  if (clientId === undefined || deviceCode === undefined) {
+  if (client.value === undefined || deviceCode === undefined) {
     return oauthError(c, 400, 'invalid_request', 'client_id and device_code are needed')
   }
   const ctx = { ...admit(c, CREDENTIAL), ip: clientIp(c), requestId: c.var.requestId }
-  const redeemed = await redeemClaim(ctx, { deviceCode, clientId })
-  if (!redeemed.ok) return oauthError(c, 400, redeemed.reason, POLL_REFUSALS[redeemed.reason])
+  const redeemed = await redeemClaim(ctx, { deviceCode, ...client.value })
+  if (!redeemed.ok) {
+    const { reason } = redeemed
+    if (reason === 'invalid_client') return invalidClient(c)
+    return oauthError(c, 400, reason, POLL_REFUSALS[reason])
+  }
   const { secret, deviceId, keyId, scopes } = redeemed.value
   Object.assign(c.var.log, { subject: 'change', deviceId, keyId })
   const granted = { access_token: secret, token_type: 'Bearer', scope: scopes.join(' ') }
@@ -150,4 +158,4 @@ const POLL_REFUSALS = {
   access_denied: 'the request was denied',
   expired_token: 'the code has expired',
   invalid_grant: 'the code is not valid, or is spent',
-} as const satisfies Record<PollRefusal, string>
+} as const satisfies Record<Exclude<PollRefusal, 'invalid_client'>, string>

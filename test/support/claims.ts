@@ -25,6 +25,8 @@ export function formOf(fields: Fields | string) {
 /** A device that asked to be claimed. */
 export type Asker = {
   readonly clientId: string
+  /** The device whose secret it asked with; null: it asked with none. */
+  readonly clientDeviceId: string | null
   readonly deviceCode: string
   /** As it is shown. */
   readonly userCode: string
@@ -36,6 +38,7 @@ export async function askForCodes(fields: Fields = {}, options: CallOptions = {}
   const { body } = await postForm('/oauth/device_authorization', sent, options)
   return {
     clientId: sent.client_id,
+    clientDeviceId: null,
     deviceCode: pick(body, 'device_code'),
     userCode: pick(body, 'user_code'),
   }

@@ -1,3 +1,4 @@
+import { type ClaimClient, isDeviceIdShaped } from '../../domain/claim-poll.ts'
 import { isTokenShaped } from '../../domain/device-token.ts'
 import type { MeterDecision } from '../../domain/meter.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
@@ -70,18 +71,25 @@ function refusalOf(
 }
 
 /**
- * Reads the client id on endpoints that also accept public clients (RFC 8628 §3.1, §3.4). If the
- * request authenticates, the id is the authenticated device's; a matching `client_id` field is
- * allowed. Otherwise it is the unverified `client_id` field.
+ * Reads the client on endpoints that also accept public clients (RFC 8628 §3.1, §3.4). If the
+ * request authenticates, its id is the authenticated device's; a matching `client_id` field is
+ * allowed. Otherwise it is the unverified `client_id` field, which may not look like a device's id.
  */
-export async function readClientId(
+export async function readClient(
   c: AppContext,
   form: Form,
-): Promise<Result<string | undefined, Response>> {
+): Promise<Result<ClaimClient | undefined, Response>> {
   const isSilent = c.req.header('authorization') === undefined && !form.has('client_secret')
-  if (isSilent) return ok(form.get('client_id'))
+  if (isSilent) {
+    const clientId = form.get('client_id')
+    if (clientId === undefined) return ok(undefined)
+    if (isDeviceIdShaped(clientId)) return err(invalidClient(c))
+    return ok({ clientId, clientDeviceId: null })
+  }
   const client = await authenticateClient(c, form)
-  return client.ok ? ok(client.value.policy.device.id) : client
+  if (!client.ok) return client
+  const { id } = client.value.policy.device
+  return ok({ clientId: id, clientDeviceId: id })
 }
 
 /**
@@ -95,7 +103,8 @@ export function tooMany(c: AppContext, meter: MeterDecision | null): Response {
   return problem(c, 'rate_limited', { headers })
 }
 
-function invalidClient(c: AppContext): Response {
+/** Answers a client that has not authenticated as it must. */
+export function invalidClient(c: AppContext): Response {
   const challenge = { 'WWW-Authenticate': 'Basic realm="latchkey"' }
   return oauthError(c, 401, 'invalid_client', 'the client could not be authenticated', challenge)
 }

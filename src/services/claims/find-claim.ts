@@ -15,8 +15,10 @@ export type Claim = ClaimRequest & {
   readonly expiresAt: number
 }
 
-const { id, clientId, deviceName, scopes, ip, country, createdAt, expiresAt } = deviceClaims
-const CLAIM_COLUMNS = { id, clientId, deviceName, scopes, ip, country, createdAt, expiresAt }
+const { id, clientId, clientDeviceId, deviceName, scopes } = deviceClaims
+const { ip, country, createdAt, expiresAt } = deviceClaims
+const ASKED_COLUMNS = { clientId, clientDeviceId, deviceName, scopes, ip, country }
+const CLAIM_COLUMNS = { id, ...ASKED_COLUMNS, createdAt, expiresAt }
 
 /** The claim behind a code that somebody typed, while it waits for a decision. */
 export async function findClaim(

@@ -7,8 +7,10 @@ import { violatedUniqueColumn } from '../../db/errors.ts'
 import { deviceClaims, devices, users } from '../../db/schema.ts'
 import {
   APPROVAL_GRACE_SECONDS,
+  type ClaimClient,
   decidePoll,
   type PollRefusal,
+  refusalOfClient,
   SLOW_DOWN_SECONDS,
 } from '../../domain/claim-poll.ts'
 import { withSuffix } from '../../domain/names.ts'
@@ -39,12 +41,14 @@ const NAMES_MAX = 4
  */
 export async function redeemClaim(
   ctx: PollContext,
-  input: { readonly deviceCode: string; readonly clientId: string },
+  input: ClaimClient & { readonly deviceCode: string },
 ): Promise<Result<RedeemedClaim, PollRefusal>> {
   const hash = await hashDeviceCode(input.deviceCode, ctx.settings.checkSecrets)
   if (hash === undefined) return err('invalid_grant')
   const claim = await notePoll(openDatabase(ctx.database), hash, input.clientId, ctx.now)
   if (claim === undefined) return err('invalid_grant')
+  const refusal = refusalOfClient(claim, input)
+  if (refusal !== undefined) return err(refusal)
   const decided = decidePoll(claim, ctx.now)
   if (!decided.ok) return decided
   const { approvedBy } = claim
@@ -72,10 +76,11 @@ async function notePoll(
   now: number,
 ): Promise<ClaimRow | undefined> {
   const { intervalSeconds, lastPolledAt } = deviceClaims
-  const own = and(eq(deviceClaims.deviceCodeHash, hash), eq(deviceClaims.clientId, clientId))
+  const polled = eq(deviceClaims.deviceCodeHash, hash)
+  const own = and(polled, eq(deviceClaims.clientId, clientId))
   const isEarly = sql`${now} < ${lastPolledAt} + ${intervalSeconds} * 1000`
   const { found } = await batch(db, {
-    found: db.select().from(deviceClaims).where(own),
+    found: db.select().from(deviceClaims).where(polled),
     noted: db
       .update(deviceClaims)
       .set({

@@ -3,16 +3,15 @@ import { newId } from '../../crypto/ids.ts'
 import { openDatabase } from '../../db/client.ts'
 import { violatedUniqueColumn } from '../../db/errors.ts'
 import { deviceClaims } from '../../db/schema.ts'
-import { CLAIM_SECONDS, POLL_INTERVAL_SECONDS } from '../../domain/claim-poll.ts'
+import { CLAIM_SECONDS, type ClaimClient, POLL_INTERVAL_SECONDS } from '../../domain/claim-poll.ts'
 import { SECOND_MS } from '../../domain/time.ts'
 import type { VerifyContext } from '../context.ts'
 
 /** Draws before a user code that is taken becomes a failure: of 20^8, one is taken hardly ever. */
 const DRAWS_MAX = 3
 
-/** What a device asks for. All but `ip` and `country` is the device's own, unverified word. */
-export type ClaimRequest = {
-  readonly clientId: string
+/** What a device asks for. Its name and scopes are the device's own, unverified word. */
+export type ClaimRequest = ClaimClient & {
   readonly deviceName: string | null
   /** Empty: whoever approves it decides. */
   readonly scopes: readonly string[]
