@@ -8,6 +8,8 @@ export const APPROVAL_GRACE_SECONDS = 60
 /** How long a device waits between polls, and by how much that grows when it does not (§3.5). */
 export const POLL_INTERVAL_SECONDS = 5
 export const SLOW_DOWN_SECONDS = 5
+/** How far that grows: an approval reaches even the most impatient device within this time. */
+export const POLL_INTERVAL_MAX_SECONDS = 60
 
 /** Why a poll gets nothing: the words of RFC 8628 §3.5 and RFC 6749 §5.2. */
 export type PollRefusal =
@@ -50,9 +52,6 @@ export function refusalOfClient(
 /** What a poll finds of a claim. Times are milliseconds. */
 export type PolledClaim = {
   readonly expiresAt: number
-  readonly intervalSeconds: number
-  /** The poll before this one. */
-  readonly lastPolledAt: number | null
   readonly decidedAt: number | null
   readonly deniedAt: number | null
   readonly redeemedAt: number | null
@@ -60,9 +59,7 @@ export type PolledClaim = {
 
 /**
  * What a poll gets: the secret (`spend`), a fresh one in the place of one that was handed out
- * (`again`: its answer may have been lost), or a refusal. `slow_down` is a kind of
- * `authorization_pending` (RFC 8628 §3.5): a device that polls too fast after the approval still
- * gets its secret.
+ * (`again`: its answer may have been lost), or a refusal.
  */
 export function decidePoll(
   claim: PolledClaim,
@@ -74,12 +71,53 @@ export function decidePoll(
   if (claim.deniedAt !== null) return err('access_denied')
   if (claim.decidedAt !== null)
     return now < spendableUntil(claim) ? ok('spend') : err('expired_token')
-  if (now >= claim.expiresAt) return err('expired_token')
-  const { lastPolledAt, intervalSeconds } = claim
-  const isEarly = lastPolledAt !== null && now < lastPolledAt + intervalSeconds * SECOND_MS
-  return err(isEarly ? 'slow_down' : 'authorization_pending')
+  return err(now < claim.expiresAt ? 'authorization_pending' : 'expired_token')
 }
 
 function spendableUntil({ expiresAt }: PolledClaim): number {
   return expiresAt + APPROVAL_GRACE_SECONDS * SECOND_MS
+}
+
+/** How the polls of one device code come. Times are milliseconds. */
+export type PollPace = {
+  readonly polledAt: number
+  /** The last poll for which the database was read. */
+  readonly readAt: number
+  readonly intervalSeconds: number
+}
+
+/** A poll among those before it. */
+export type PacedPoll = PollPace & { readonly isEarly: boolean; readonly mayRead: boolean }
+
+/**
+ * Places a poll among those before it. Too early is what comes within the interval after the last
+ * one, which then grows (RFC 8628 §3.5). It may read the database once the interval has passed
+ * since the last reading: also where the device never waits, or it would not learn of its approval.
+ */
+export function pacePoll(before: PollPace | undefined, now: number): PacedPoll {
+  if (before === undefined) {
+    const first = { polledAt: now, readAt: now, intervalSeconds: POLL_INTERVAL_SECONDS }
+    return { ...first, isEarly: false, mayRead: true }
+  }
+  const { polledAt, readAt, intervalSeconds } = before
+  const isEarly = isWithin(now, polledAt, intervalSeconds)
+  const mayRead = !isWithin(now, readAt, intervalSeconds)
+  return {
+    polledAt: now,
+    readAt: mayRead ? now : readAt,
+    intervalSeconds: isEarly ? slowedDown(intervalSeconds) : intervalSeconds,
+    isEarly,
+    mayRead,
+  }
+}
+
+/** Whether a poll comes too early after another. A clock that fell back far has no say. */
+export function isWithin(now: number, earlier: number, intervalSeconds: number): boolean {
+  return Math.abs(now - earlier) < intervalSeconds * SECOND_MS
+}
+
+/** The interval after a poll that came too early. */
+export function slowedDown(intervalSeconds: number): number {
+  const longer = Math.min(intervalSeconds + SLOW_DOWN_SECONDS, POLL_INTERVAL_MAX_SECONDS)
+  return Math.max(intervalSeconds, longer)
 }

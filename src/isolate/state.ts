@@ -1,4 +1,5 @@
 import { BlockedNetworks } from './blocked-networks.ts'
+import { ClaimPolls } from './claim-polls.ts'
 import { KeyCache } from './key-cache.ts'
 import { KnownRevocations } from './known-revocations.ts'
 import { Outage } from './outage.ts'
@@ -24,6 +25,7 @@ export class IsolateState {
   readonly tokens = new TokenCache()
   readonly refusedMeters = new RefusedMeters()
   readonly blockedNetworks = new BlockedNetworks()
+  readonly claimPolls = new ClaimPolls()
   readonly usage = new UsageBuffer()
   readonly outage = new Outage()
   readonly log = new SampledLog()

@@ -1,8 +1,7 @@
 import { and, eq, gt, isNotNull, isNull, type SQL, sql } from 'drizzle-orm'
 import { hashDeviceCode } from '../../crypto/claim-codes.ts'
 import { newId } from '../../crypto/ids.ts'
-import { batch } from '../../db/batch.ts'
-import { type Database, openDatabase } from '../../db/client.ts'
+import { openDatabase } from '../../db/client.ts'
 import { violatedUniqueColumn } from '../../db/errors.ts'
 import { deviceClaims, devices, users } from '../../db/schema.ts'
 import {
@@ -10,8 +9,6 @@ import {
   type ClaimClient,
   decidePoll,
   type PollRefusal,
-  refusalOfClient,
-  SLOW_DOWN_SECONDS,
 } from '../../domain/claim-poll.ts'
 import { withSuffix } from '../../domain/names.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
@@ -22,6 +19,7 @@ import { insertDevice, madeAt } from '../devices/create-device.ts'
 import { ownDevice } from '../devices/find-devices.ts'
 import { auditFieldsOf, insertKey, prepareKey } from '../keys/create-key.ts'
 import { type KeyInput, limitsOf, parseScopes } from '../keys/key-row.ts'
+import { answerPoll } from './answer-poll.ts'
 import { hasRoomForClaim } from './claim-room.ts'
 import {
   type ApprovedClaim,
@@ -35,20 +33,24 @@ import {
 const NAMES_MAX = 4
 
 /**
- * A device's poll (RFC 8628 §3.4): its secret, or why there is none. A made-up device code is
- * refused without I/O. Of any number of polls at once, at most one makes a key; while its secret
- * was never used, a later poll gets another in its place.
+ * A device's poll (RFC 8628 §3.4): its secret, or why there is none. A made-up device code and a
+ * poll that comes too early are refused without I/O. Of any number of polls at once, at most one
+ * makes a key; while its secret was never used, a later poll gets another in its place.
  */
 export async function redeemClaim(
   ctx: PollContext,
   input: ClaimClient & { readonly deviceCode: string },
 ): Promise<Result<RedeemedClaim, PollRefusal>> {
-  const hash = await hashDeviceCode(input.deviceCode, ctx.settings.checkSecrets)
+  const { deviceCode, ...client } = input
+  const hash = await hashDeviceCode(deviceCode, ctx.settings.checkSecrets)
   if (hash === undefined) return err('invalid_grant')
-  const claim = await notePoll(openDatabase(ctx.database), hash, input.clientId, ctx.now)
-  if (claim === undefined) return err('invalid_grant')
-  const refusal = refusalOfClient(claim, input)
-  if (refusal !== undefined) return err(refusal)
+  return await answerPoll(ctx, { hash, client }, async (claim) => await redeem(ctx, claim))
+}
+
+async function redeem(
+  ctx: PollContext,
+  claim: ClaimRow,
+): Promise<Result<RedeemedClaim, PollRefusal>> {
   const decided = decidePoll(claim, ctx.now)
   if (!decided.ok) return decided
   const { approvedBy } = claim
@@ -63,33 +65,6 @@ export async function redeemClaim(
       if (!isNameTaken || attempt === NAMES_MAX) throw thrown
     }
   }
-}
-
-/**
- * Reads a claim and notes that it was polled, in one transaction: of two polls at once, one sees
- * the other's time. A device that polls early waits longer from then on (RFC 8628 §3.5).
- */
-async function notePoll(
-  db: Database,
-  hash: string,
-  clientId: string,
-  now: number,
-): Promise<ClaimRow | undefined> {
-  const { intervalSeconds, lastPolledAt } = deviceClaims
-  const polled = eq(deviceClaims.deviceCodeHash, hash)
-  const own = and(polled, eq(deviceClaims.clientId, clientId))
-  const isEarly = sql`${now} < ${lastPolledAt} + ${intervalSeconds} * 1000`
-  const { found } = await batch(db, {
-    found: db.select().from(deviceClaims).where(polled),
-    noted: db
-      .update(deviceClaims)
-      .set({
-        intervalSeconds: sql`${intervalSeconds} + iif(${isEarly}, ${SLOW_DOWN_SECONDS}, 0)`,
-        lastPolledAt: now,
-      })
-      .where(and(own, isNull(deviceClaims.decidedAt), gt(deviceClaims.expiresAt, now))),
-  })
-  return found[0]
 }
 
 /**
