@@ -51,6 +51,8 @@ export type Settings = {
   readonly userMaxDevices: number
   /** How many keys of a device may be neither revoked nor expired. */
   readonly deviceMaxKeys: number
+  /** How many claims may wait for a decision at a time. */
+  readonly claimMaxPending: number
   /** How long audit events are kept. */
   readonly auditRetentionDays: number
   /** How long audit events keep the caller's address. */
@@ -109,6 +111,7 @@ function parseSettings(env: Env): Settings {
     reservedScopes: data.RESERVED_SCOPES,
     userMaxDevices: data.USER_MAX_DEVICES,
     deviceMaxKeys: data.DEVICE_MAX_KEYS,
+    claimMaxPending: data.CLAIM_MAX_PENDING,
     auditRetentionDays: data.AUDIT_RETENTION_DAYS,
     auditIpDays: data.AUDIT_IP_DAYS,
     meterTimeoutMs: data.METER_TIMEOUT_MS,

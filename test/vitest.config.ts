@@ -33,6 +33,7 @@ export default defineConfig(async (): Promise<ViteUserConfig> => ({
                 RESERVED_SCOPES: '',
                 USER_MAX_DEVICES: '10000',
                 DEVICE_MAX_KEYS: '20',
+                CLAIM_MAX_PENDING: '10000',
                 AUDIT_RETENTION_DAYS: '365',
                 AUDIT_IP_DAYS: '30',
                 METER_TIMEOUT_MS: '1000',

@@ -5,6 +5,8 @@
 
 export const SCOPE_MAX_CHARACTERS = 128
 export const SCOPES_MAX = 64
+/** Of all that a device asks for together, in UTF-8: anybody may ask. */
+export const ASKED_SCOPES_MAX_BYTES = 1024
 
 /** Verifies the devices of its own owner. */
 export const VERIFY_OWN = 'keys:verify'

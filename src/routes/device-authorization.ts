@@ -9,6 +9,7 @@ import { clientIp, countryOf } from '../http/client.ts'
 import { factory } from '../http/env.ts'
 import { readForm } from '../http/form.ts'
 import { oauthError } from '../http/oauth-error.ts'
+import { problem } from '../http/problem.ts'
 import { deviceAuthorization as parameters } from '../schemas/claims.ts'
 import { requestClaim } from '../services/claims/request-claim.ts'
 
@@ -48,7 +49,9 @@ export const deviceAuthorization = factory
       ip: clientIp(c),
       country: countryOf(c),
     }
-    const codes = await requestClaim(admitted.value, request)
+    const requested = await requestClaim(admitted.value, request)
+    if (!requested.ok) return problem(c, 'rate_limited')
+    const codes = requested.value
     const shown = showUserCode(codes.userCode)
     const verificationUri = `${settings.publicUrl}/claim`
     return c.json({

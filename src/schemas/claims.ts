@@ -1,5 +1,9 @@
 import * as z from 'zod'
-import { isHoldableScope, SCOPES_MAX } from '../domain/scopes.ts'
+import {
+  ASKED_SCOPES_MAX_BYTES,
+  isHoldableScope,
+  SCOPES_MAX,
+} from '../domain/scopes.ts'
 import { name } from './names.ts'
 import { scopes, withOneExpiry, unscopedPolicyFields } from './keys.ts'
 
@@ -8,6 +12,7 @@ export const deviceAuthorization = z.object({
   client_id: z.string().regex(/^[\x21-\x7e]{1,64}$/),
   scope: z
     .string()
+    .refine((text) => Buffer.byteLength(text) <= ASKED_SCOPES_MAX_BYTES)
     .transform((text) => [...new Set(text.split(' ').filter((scope) => scope !== ''))])
     .refine((scopes) => scopes.length <= SCOPES_MAX)
     .refine((scopes) => scopes.every((scope) => isHoldableScope(scope)))
