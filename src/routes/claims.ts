@@ -16,6 +16,7 @@ import { validBody } from '../http/validate.ts'
 import { claimDecision } from '../schemas/claims.ts'
 import { type ClaimDecision, decideClaim } from '../services/claims/decide-claim.ts'
 import { type Claim, type ClaimStatus, findClaimFor } from '../services/claims/find-claim.ts'
+import { withdrawClaim } from '../services/claims/withdraw-claim.ts'
 import { keyInputOf, type PolicyAsker, scopeFaults } from './key-input.ts'
 import { replayHeaders } from './wire.ts'
 
@@ -64,6 +65,13 @@ export const claims = factory
         return problem(c, 'invalid_request', { errors: [{ pointer: '/scopes', detail }] })
       }
     }
+  })
+  .delete('/v1/claims/:user_code', requireUser(), async (c) => {
+    const code = c.req.param('user_code')
+    if (!(await mayTryCode(c))) return problem(c, 'rate_limited')
+    const sought = { userId: c.var.user.id, typedCode: code }
+    const withdrawn = await withdrawClaim(userContextOf(c), sought)
+    return withdrawn.ok ? c.body(null, 204) : problem(c, withdrawn.reason)
   })
 
 /** The wire's answer in the services' words. */

@@ -1,14 +1,12 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { IsolateState } from '../../src/isolate/state.ts'
-import { redeemClaim } from '../../src/services/claims/redeem-claim.ts'
 import { answerClaim, askForCodes, type Asker, poll, postForm } from '../support/claims.ts'
 import type { CallOptions } from '../support/client.ts'
 import { captureConsole } from '../support/console.ts'
 import { countStatements } from '../support/counting.ts'
 import { withFailingDatabase } from '../support/environments.ts'
 import { makeUser } from '../support/fixtures.ts'
-import { contextAt } from '../support/isolates.ts'
 import { atOnce, tally } from '../support/limits.ts'
 import { useFirst } from '../support/rotations.ts'
 
@@ -85,9 +83,8 @@ describe('a device that does not wait between its polls', () => {
     expect(await poll(asker)).toEqual(refused('authorization_pending'))
     later(19_999)
     const { statements, database } = counted()
-    const elsewhere = contextAt(Date.now(), { isolate: new IsolateState(), database })
-    const ctx = { ...elsewhere, ip: null, requestId: null }
-    expect(await redeemClaim(ctx, asker)).toEqual(refused('slow_down'))
+    const elsewhere = { isolate: new IsolateState(), database }
+    expect(await poll(asker, Date.now(), elsewhere)).toEqual(refused('slow_down'))
     expect(statements.filter(isWrite)).toHaveLength(1)
   })
 })

@@ -123,7 +123,7 @@ describe('a poll of a claim whose secret was handed out', () => {
     const { asker } = await approved()
     const first = await poll(asker)
     if (!first.ok) throw new Error(first.reason)
-    const pollElsewhere = async () => await poll(asker, Date.now(), new IsolateState())
+    const pollElsewhere = async () => await poll(asker, Date.now(), { isolate: new IsolateState() })
     const results = await atOnce(3, pollElsewhere)
     expect(results.every(({ ok }) => ok)).toBe(true)
     const live = 'key_id = ? and revoked_at is null'

@@ -29,7 +29,10 @@ async function approved(
 
 /** Polls at once through isolates that know nothing of each other: D1 alone decides. */
 async function pollEverywhere(asker: Asker, times: number) {
-  return await atOnce(times, async () => await poll(asker, Date.now(), new IsolateState()))
+  return await atOnce(
+    times,
+    async () => await poll(asker, Date.now(), { isolate: new IsolateState() }),
+  )
 }
 
 /** The secret that a poll is handed. */
@@ -139,7 +142,7 @@ describe('a poll of an approved claim', () => {
   it('gives nothing where the approver is disabled or gone, or the named device is', async () => {
     const disabled = await approved()
     await execute('update users set disabled_at = 1 where id = ?', disabled.user.id)
-    expect(await poll(disabled.asker)).toEqual(refused('invalid_grant'))
+    expect(await poll(disabled.asker)).toEqual(refused('access_denied'))
 
     const gone = await approved()
     await setCheapPassword(gone.user, PASSWORD)

@@ -97,7 +97,7 @@ describe('a refresh token of a disabled owner', () => {
 })
 
 describe('the cost of a refresh', () => {
-  it('is one batch of four statements, whatever the token was, and a read for a no', async () => {
+  it('is one batch of five statements, whatever the token was, and a read for a no', async () => {
     let batches = 0
     const counting = withRace(() => {
       batches += 1
@@ -110,14 +110,14 @@ describe('the cost of a refresh', () => {
       const { status } = await refresh(token, { ...env, DB: database })
       return [status, batches, statements.length]
     }
-    expect(await costOf(first)).toEqual([201, 1, 4])
-    expect(await costOf(first)).toEqual([201, 1, 4])
+    expect(await costOf(first)).toEqual([201, 1, 5])
+    expect(await costOf(first)).toEqual([201, 1, 5])
     const second = await nextOf(first)
-    expect(await costOf(second)).toEqual([201, 1, 4])
-    expect(await costOf(first)).toEqual([201, 1, 4])
+    expect(await costOf(second)).toEqual([201, 1, 5])
+    expect(await costOf(first)).toEqual([201, 1, 5])
     setClock(3 * MINUTE_MS)
-    expect(await costOf(second)).toEqual([201, 1, 4])
-    expect(await costOf(first)).toEqual([401, 1, 5])
+    expect(await costOf(second)).toEqual([201, 1, 5])
+    expect(await costOf(first)).toEqual([401, 1, 6])
   })
 })
 

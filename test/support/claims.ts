@@ -1,5 +1,5 @@
-import { thisIsolate } from '../../src/isolate/state.ts'
 import { redeemClaim } from '../../src/services/claims/redeem-claim.ts'
+import type { VerifyContext } from '../../src/services/context.ts'
 import { type Answer, call, type CallOptions, pick } from './client.ts'
 import type { TestUser } from './fixtures.ts'
 import { contextAt } from './isolates.ts'
@@ -55,7 +55,7 @@ export async function answerClaim(
 }
 
 /** The device polls, past the token endpoint. */
-export async function poll(asker: Asker, now = Date.now(), isolate = thisIsolate) {
-  const ctx = { ...contextAt(now, { isolate }), ip: '192.0.2.7', requestId: 'a-request-id' }
+export async function poll(asker: Asker, now = Date.now(), given: Partial<VerifyContext> = {}) {
+  const ctx = { ...contextAt(now, given), ip: '192.0.2.7', requestId: 'a-request-id' }
   return await redeemClaim(ctx, asker)
 }

@@ -98,6 +98,7 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
       key: { name: 'first', expires_in: 3600 },
     },
   },
+  'DELETE /v1/claims/:user_code': { credential: 'access token', params: { user_code: 'claim' } },
   'GET /claim': { credential: 'none', page: true },
   'POST /claim': {
     credential: 'none',

@@ -24,6 +24,7 @@ export type AuditAction =
   | 'key.retired_secret_used'
   | 'claim.approved'
   | 'claim.denied'
+  | 'claim.withdrawn'
 
 export type AuditEntry = {
   readonly action: AuditAction

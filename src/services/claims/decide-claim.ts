@@ -10,7 +10,7 @@ import { ownDevice } from '../devices/find-devices.ts'
 import { type KeyInput, limitColumns, limitFields } from '../keys/key-row.ts'
 import { hasRoomForClaim } from './claim-room.ts'
 import { decidedAgain, decidedBefore, type DecidedClaim, handedOutOf } from './decided-again.ts'
-import { type Claim, findClaim, isWaiting } from './find-claim.ts'
+import { type Claim, claimAuditFields, findClaim, isWaiting } from './find-claim.ts'
 
 /** A user's answer. What is left out is as the device asked for it. */
 export type ClaimDecision =
@@ -62,7 +62,7 @@ async function deny(
   const denied = { ...claim, decision: 'deny', ...nothing, isReplay: false } as const
   const change = openChange(
     ctx,
-    { action: 'claim.denied', userId, after: auditFieldsOf(claim) },
+    { action: 'claim.denied', userId, after: claimAuditFields(claim) },
     sql`exists (select 1 from ${deviceClaims} where ${waiting})`,
     await rememberOnce(ctx, handedOutOf(denied)),
   )
@@ -94,13 +94,14 @@ async function approve(
       action: 'claim.approved',
       userId,
       ...(deviceId === null ? {} : { deviceId }),
-      after: { ...auditFieldsOf(claim), name, scopes, key: policyOf(key) },
+      after: { ...claimAuditFields(claim), name, scopes, key: policyOf(key) },
     },
     and(isThere, hasTarget, hasRoomForClaim(ctx, userId, deviceId)),
     await rememberOnce(ctx, handedOutOf(approved)),
   )
+  const approvedSessionId = ctx.actor.type === 'user' ? ctx.actor.sessionId : null
   const given = { approvedBy: userId, approvedName: name, targetDeviceId: deviceId }
-  const fields = { decidedAt: ctx.now, ...given, ...keyColumns(scopes, key) }
+  const fields = { decidedAt: ctx.now, approvedSessionId, ...given, ...keyColumns(scopes, key) }
   const outcome = await unlessDone(
     ctx,
     async () =>
@@ -136,9 +137,4 @@ function keyColumns(scopes: readonly string[], key: Omit<KeyInput, 'scopes'>) {
     ...limitColumns(key),
     selfRotation: key.selfRotation ?? false,
   }
-}
-
-/** The claim in the words of the audit. */
-function auditFieldsOf({ id, clientId, ip, country }: Claim): Record<string, unknown> {
-  return { claim_id: id, client_id: clientId, requested_from: { ip, country } }
 }

@@ -36,7 +36,7 @@ export async function findClaim(
 }
 
 /** How far a claim has come: `handed_out` until the secret is first used. */
-export type ClaimStatus = 'pending' | 'approved' | 'handed_out' | 'used'
+export type ClaimStatus = 'pending' | 'approved' | 'withdrawn' | 'handed_out' | 'used'
 
 /** The claim behind a typed code, while it waits for a decision or if this user approved it. */
 export async function findClaimFor(
@@ -46,12 +46,12 @@ export async function findClaimFor(
   const userCode = parseUserCode(typedCode)
   if (userCode === undefined) return err('not_found')
   const hmacs = await userCodeHmacs(userCode, settings.checkSecrets)
-  const { redeemedAt, decidedAt } = deviceClaims
+  const { redeemedAt, decidedAt, deniedAt } = deviceClaims
   // By names: Drizzle leaves the tables out of columns in the fields of a select from one table.
   const used = sql<number>`exists (select 1 from key_secrets
     where key_secrets.key_id = device_claims.key_id and first_used_at is not null)`
   const [row] = await openDatabase(database)
-    .select({ claim: CLAIM_COLUMNS, redeemedAt, decidedAt, used })
+    .select({ claim: CLAIM_COLUMNS, redeemedAt, decidedAt, deniedAt, used })
     .from(deviceClaims)
     .where(
       and(
@@ -66,12 +66,18 @@ export async function findClaimFor(
 
 function statusOf(row: {
   readonly decidedAt: number | null
+  readonly deniedAt: number | null
   readonly redeemedAt: number | null
   readonly used: number
 }): ClaimStatus {
   if (row.decidedAt === null) return 'pending'
-  if (row.redeemedAt === null) return 'approved'
+  if (row.redeemedAt === null) return row.deniedAt === null ? 'approved' : 'withdrawn'
   return row.used === 1 ? 'used' : 'handed_out'
+}
+
+/** The claim in the words of the audit. */
+export function claimAuditFields({ id, clientId, ip, country }: Claim): Record<string, unknown> {
+  return { claim_id: id, client_id: clientId, requested_from: { ip, country } }
 }
 
 /** A claim that waits: neither decided nor expired. */

@@ -68,8 +68,8 @@ async function redeem(
 }
 
 /**
- * Spends an approved claim. It misses if another poll was first, or if the approver or the named
- * device has gone.
+ * Spends an approved claim. It misses if another poll was first, if the approval was withdrawn, or
+ * if the approver or the named device has gone.
  */
 async function spend(
   ctx: PollContext,
@@ -120,7 +120,8 @@ async function spend(
 
 /**
  * A poll at the same time may have been first: the next one learns whether its answer was lost. Or
- * the approver's caps were reached since the approval, which is then worth nothing.
+ * the approval is worth nothing any more: it was withdrawn, the approver was disabled, or has as
+ * many devices or keys as they may have.
  */
 async function refusalOf(
   ctx: PollContext,
@@ -128,16 +129,20 @@ async function refusalOf(
 ): Promise<'invalid_grant' | 'slow_down' | 'access_denied'> {
   const { approvedBy, targetDeviceId } = approved
   const hasRoom = hasRoomForClaim(ctx, approvedBy, targetDeviceId)
+  const isDisabled = and(eq(users.id, approvedBy), isNotNull(users.disabledAt))
   const [claim] = await openDatabase(ctx.database)
     .select({
       redeemedAt: deviceClaims.redeemedAt,
+      deniedAt: deviceClaims.deniedAt,
+      isDisabled: sql<number>`exists (select 1 from ${users} where ${isDisabled})`,
       lacksRoom: sql<number>`${isSpendable(approved, ctx.now)} and not (${hasRoom})`,
     })
     .from(deviceClaims)
     .where(eq(deviceClaims.id, approved.id))
   if (claim === undefined) return 'invalid_grant'
   if (claim.redeemedAt !== null) return 'slow_down'
-  return claim.lacksRoom ? 'access_denied' : 'invalid_grant'
+  const isWorthless = claim.deniedAt !== null || claim.isDisabled === 1 || claim.lacksRoom === 1
+  return isWorthless ? 'access_denied' : 'invalid_grant'
 }
 
 function isSpendable({ id, approvedBy, targetDeviceId }: ApprovedClaim, now: number) {
@@ -145,6 +150,7 @@ function isSpendable({ id, approvedBy, targetDeviceId }: ApprovedClaim, now: num
     eq(deviceClaims.id, id),
     isNotNull(deviceClaims.approvedBy),
     isNull(deviceClaims.redeemedAt),
+    isNull(deviceClaims.deniedAt),
     gt(deviceClaims.expiresAt, now - APPROVAL_GRACE_SECONDS * SECOND_MS),
   )
   return and(

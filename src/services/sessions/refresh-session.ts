@@ -5,12 +5,13 @@ import { isCheckGenuine } from '../../crypto/key-check.ts'
 import { deriveSuccessors } from '../../crypto/refresh-successor.ts'
 import { batch } from '../../db/batch.ts'
 import { type Database, openDatabase } from '../../db/client.ts'
-import { sessions, users } from '../../db/schema.ts'
+import { deviceClaims, sessions, users } from '../../db/schema.ts'
 import type { Denial } from '../../domain/evaluate-key.ts'
 import { parseRefreshToken, refreshTokenStart } from '../../domain/refresh-token-format.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { MINUTE_MS } from '../../domain/time.ts'
 import { recordAudit } from '../changes/record-audit.ts'
+import { unspentClaims } from '../changes/withdraw-claims.ts'
 import type { AuditContext } from '../context.ts'
 import { signAccessToken } from './access-token.ts'
 import { SESSION_IDLE_MS, SESSION_LIFETIME_MS, type SessionTokens } from './sessions.ts'
@@ -99,6 +100,16 @@ async function exchange(
       { action: 'session.reuse_detected', before: { session_id: sessionId }, userId: owner },
       sql`exists (select 1 from ${sessions} where ${isReused})`,
     ),
+    // What the session approved goes with it, while the session still says that it was reused.
+    claims: db
+      .update(deviceClaims)
+      .set({ deniedAt: now })
+      .where(
+        and(
+          unspentClaims({ userId: owner, sessionId }),
+          sql`exists (select 1 from ${sessions} where ${isReused})`,
+        ),
+      ),
     ended: db.update(sessions).set({ revokedAt: now }).where(isReused),
   })
   return found[0]

@@ -6,6 +6,7 @@ import { err, ok, type Result } from '../../domain/result.ts'
 import { DAY_MS } from '../../domain/time.ts'
 import { commit } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
+import { withdrawClaims } from '../changes/withdraw-claims.ts'
 import type { AuditContext, VerifyContext } from '../context.ts'
 
 /** How long a session lives unused, and how long however much it is used. */
@@ -58,7 +59,10 @@ export async function listSessions(
   return { sessions: rows.slice(0, limit), hasMore: rows.length > limit }
 }
 
-/** Ends one live session of the user. */
+/**
+ * Ends one live session of the user. Where another session ends it, what it approved and was not
+ * handed out yet is withdrawn. What ends itself, as the page /claim does, was in the right hands.
+ */
 export async function revokeSession(
   ctx: AuditContext,
   { userId, sessionId }: { readonly userId: string; readonly sessionId: string },
@@ -69,8 +73,10 @@ export async function revokeSession(
     { action: 'session.ended', userId, before: { session_id: sessionId } },
     sql`exists (select 1 from ${sessions} where ${live})`,
   )
+  const isByAnother = ctx.actor.type === 'user' && ctx.actor.sessionId !== sessionId
   const { happened } = await commit(change, {
     ended: change.update(sessions, { revokedAt: ctx.now }, eq(sessions.id, sessionId)),
+    ...(isByAnother ? { claims: withdrawClaims(change, { userId, sessionId }) } : {}),
   })
   return happened ? ok(undefined) : err('not_found')
 }

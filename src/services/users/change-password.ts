@@ -4,11 +4,15 @@ import { sessions, users } from '../../db/schema.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { commit } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
+import { withdrawClaims } from '../changes/withdraw-claims.ts'
 import type { AuditContext } from '../context.ts'
 import { liveSessionOf } from '../sessions/sessions.ts'
 import { checkPassword } from './check-password.ts'
 
-/** Sets a new password and ends every other session, if the current password is right. */
+/**
+ * Sets a new password, if the current one is right. Every other session ends, and what was approved
+ * and not handed out yet is withdrawn: a thief may have approved it.
+ */
 export async function changePassword(
   ctx: AuditContext,
   input: {
@@ -34,6 +38,7 @@ export async function changePassword(
   const { happened } = await commit(change, {
     user: change.update(users, { passwordHash }, eq(users.id, userId)),
     sessions: change.update(sessions, { revokedAt: ctx.now }, others),
+    claims: withdrawClaims(change, { userId }),
   })
   return happened ? ok(undefined) : err('wrong_password')
 }
