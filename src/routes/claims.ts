@@ -68,8 +68,9 @@ export const claims = factory
   })
   .delete('/v1/claims/:user_code', requireUser(), async (c) => {
     const code = c.req.param('user_code')
-    if (!(await mayTryCode(c))) return problem(c, 'rate_limited')
-    const sought = { userId: c.var.user.id, typedCode: code }
+    const { id: userId } = c.var.user
+    if (!(await admit(c, CLAIM_CODE, { userId })).ok) return throttled(c)
+    const sought = { userId, typedCode: code }
     const withdrawn = await withdrawClaim(userContextOf(c), sought)
     return withdrawn.ok ? c.body(null, 204) : problem(c, withdrawn.reason)
   })

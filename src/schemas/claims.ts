@@ -1,9 +1,5 @@
 import * as z from 'zod'
-import {
-  ASKED_SCOPES_MAX_BYTES,
-  isHoldableScope,
-  SCOPES_MAX,
-} from '../domain/scopes.ts'
+import { ASKED_SCOPES_MAX_BYTES, isHoldableScope, SCOPES_MAX } from '../domain/scopes.ts'
 import { name } from './names.ts'
 import { scopes, withOneExpiry, unscopedPolicyFields } from './keys.ts'
 

@@ -8,7 +8,8 @@ import { basic, expectOAuthError, fetchToken, postForm } from '../support/oauth.
 import { dumpDatabase } from '../support/rows.ts'
 import { claimsOf, resigned, tampered } from '../support/tokens.ts'
 
-const TWO_AN_HOUR = { limit: 2, window_seconds: 3600 }
+/** One of them is the token's. */
+const THREE_AN_HOUR = { limit: 3, window_seconds: 3600 }
 
 let user: TestUser
 let verifier: TestDevice
@@ -109,27 +110,29 @@ describe.each(KEY_KINDS)('a device token of %s opens what its secret does', (_, 
 
 describe('the token of a limited key is charged as its secret is', () => {
   it('at a device’s own door, with the standing of its limits', async () => {
-    const limited = await makeHolder({ rate_limit: TWO_AN_HOUR })
+    const limited = await makeHolder({ rate_limit: THREE_AN_HOUR })
     const token = await fetchToken(limited)
     const answers: Answer[] = []
     for (const headers of placesOf(token)) {
       answers.push(await call('GET', '/v1/device', { headers }))
     }
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 429])
-    expect(answers[0]?.headers.get('ratelimit-policy')).toBe('"rate";q=2;w=3600')
+    expect(answers[0]?.headers.get('ratelimit-policy')).toBe('"rate";q=3;w=3600')
     expect(answers[0]?.headers.get('ratelimit')).toMatch(/^"rate";r=1;t=\d+$/)
     expect(answers[2]?.body).toMatchObject({ code: 'rate_limited' })
     expect(answers[2]?.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
-    // Issuing is charged nothing.
-    await fetchToken(limited)
+    // Issuing was charged one, and is refused like a verify.
+    const form = { grant_type: 'client_credentials' }
+    const over = await postForm('/oauth/token', form, basic(limited.id, limited.secret))
+    expect(over).toMatchObject({ status: 429, body: { error: 'temporarily_unavailable' } })
   })
 
   it('at POST /v1/keys/verify, by cost', async () => {
-    const limited = await makeHolder({ rate_limit: TWO_AN_HOUR })
+    const limited = await makeHolder({ rate_limit: THREE_AN_HOUR })
     const token = await fetchToken(limited)
     for (const cost of [2, 0]) {
       const { body } = await verify(token, verifier.secret, { cost })
-      expect(body).toMatchObject({ valid: true, rate_limit: { limit: 2, remaining: 0 } })
+      expect(body).toMatchObject({ valid: true, rate_limit: { limit: 3, remaining: 0 } })
     }
     for (const presented of [token, limited.secret]) {
       const over = await verify(presented, verifier.secret)
@@ -138,7 +141,7 @@ describe('the token of a limited key is charged as its secret is', () => {
   })
 
   it('as the verifier’s own, 429 and not a word about what it asked', async () => {
-    const limited = await makeHolder({ scopes: ['keys:verify'], rate_limit: TWO_AN_HOUR })
+    const limited = await makeHolder({ scopes: ['keys:verify'], rate_limit: THREE_AN_HOUR })
     const token = await fetchToken(limited)
     const statuses: number[] = []
     for (let ask = 0; ask < 3; ask += 1) {
@@ -150,7 +153,7 @@ describe('the token of a limited key is charged as its secret is', () => {
 
 describe('introspection', () => {
   it('charges nothing to what it is asked about, and writes nothing', async () => {
-    const limited = await makeHolder({ rate_limit: TWO_AN_HOUR })
+    const limited = await makeHolder({ rate_limit: THREE_AN_HOUR })
     const token = await fetchToken(limited)
     const before = await dumpDatabase()
     for (let request = 0; request < 5; request += 1) {

@@ -238,7 +238,7 @@ describe('a device token of a key that was limited before it', () => {
   beforeEach(async () => await setUp({}))
 
   it('is charged as its secret is', async () => {
-    await onKey('PATCH', '', { rate_limit: { limit: 3, window_seconds: 60 } })
+    await onKey('PATCH', '', { rate_limit: { limit: 4, window_seconds: 60 } })
     const metered = await fetchToken(device)
     expect(await here.codeOf(metered)).toBe('valid')
     expect(await here.codeOf(device.secret)).toBe('valid')

@@ -1,10 +1,10 @@
 import { describe, expect, it, vi } from 'vitest'
 import { call, pick } from '../support/client.ts'
-import { countStatuses } from '../support/expectations.ts'
+import { countStatuses, expectProblem } from '../support/expectations.ts'
 import { makeUser } from '../support/fixtures.ts'
 import { makeIsolate } from '../support/isolates.ts'
 import { KEY_KINDS, makeLimitedDevice, type WireLimits } from '../support/limits.ts'
-import { countRows, execute, rowsOf } from '../support/rows.ts'
+import { countRows, dumpDatabase, execute, rowsOf } from '../support/rows.ts'
 
 async function setUp(limits: WireLimits) {
   const user = await makeUser()
@@ -125,7 +125,9 @@ describe.each(KEY_KINDS)('100 rotations at once of %s', (_, limits) => {
     const { device, rotate, codeOf } = await setUp(limits)
     const answers = await Promise.all(Array.from({ length: 100 }, () => rotate(overlap)))
     const made = answers.filter((answer) => answer.status === 200)
-    expect(countStatuses(answers)).toEqual(overlap === 0 ? { 200: 100 } : { 200: 1, 409: 99 })
+    // Ten an hour, whichever they are.
+    const expected = overlap === 0 ? { 200: 10, 429: 90 } : { 200: 1, 409: 99 }
+    expect(countStatuses(answers)).toEqual(expected)
     expect(await liveSecretsOf(device.keyId)).toBe(overlap === 0 ? 1 : 2)
     const codes = await Promise.all(
       made.map((answer) => codeOf(pick(answer.body, 'api_key'), Date.now())),
@@ -138,6 +140,28 @@ describe.each(KEY_KINDS)('100 rotations at once of %s', (_, limits) => {
       device.keyId,
     )
     expect(audited).toBe(made.length)
+  })
+})
+
+describe('rotations in an hour', () => {
+  it('are ten of a key by its owner, its first secret and its device’s own aside', async () => {
+    const { user, device, path, rotate } = await setUp({})
+    await call('PATCH', path, { token: user.token, body: { self_rotation: true } })
+    const own = await call('POST', '/v1/device/rotate', { token: device.secret, body: {} })
+    expect(own.status).toBe(200)
+    for (let rotation = 0; rotation < 10; rotation += 1) {
+      expect((await rotate(0)).status).toBe(200)
+    }
+    const before = await dumpDatabase()
+    const refused = await rotate(0)
+    expectProblem(refused, 429, 'rate_limited')
+    expect(refused.headers.get('retry-after')).toBe('3600')
+    expect(await dumpDatabase()).toBe(before)
+    await execute(
+      'update key_secrets set created_at = created_at - 3600000 where key_id = ?',
+      device.keyId,
+    )
+    expect((await rotate(0)).status).toBe(200)
   })
 })
 
