@@ -8,7 +8,7 @@ export const OWNER_PATTERN = /^(?:any|user_[0-9a-z]{26})$/
 
 /** What to write where no owner is named. In ASCII, as OAuth errors are (RFC 6749 §5.2). */
 export const OWNER_WANTED =
-  'owner must be the id of the user whose devices may pass (user_...), or any for those of all users'
+  'owner must be the id of the user whose devices may pass (user_...), or any for those of all'
 
 /** An owner that no device has. */
 const NOBODY = 'nobody'
