@@ -112,17 +112,17 @@ describe('emptying the objects of deleted devices', () => {
     let calls = 0
     const { states } = watchStates(() => {
       calls += 1
-      return calls <= 36 ? Promise.resolve() : Promise.reject(new Error('Too many subrequests.'))
+      return calls <= 32 ? Promise.resolve() : Promise.reject(new Error('Too many subrequests.'))
     })
     const exhausted = tapDatabase(env.DB, async (_, run) => {
-      if (calls > 36) throw new Error('Too many subrequests.')
+      if (calls > 32) throw new Error('Too many subrequests.')
       return await run()
     })
     const lines = captureConsole()
     await runScheduled({ ...env, DB: exhausted, DEVICE_STATE: states })
     expect(eventsOf(lines, 'failure')).toEqual([])
-    expect(eventsOf(lines, 'cron')).toMatchObject([{ job: 'empty-devices', done: 36 }])
-    expect(await countRows('purges', 'true')).toBe(64)
+    expect(eventsOf(lines, 'cron')).toMatchObject([{ job: 'empty-devices', done: 32 }])
+    expect(await countRows('purges', 'true')).toBe(68)
   })
 })
 

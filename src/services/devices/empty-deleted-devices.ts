@@ -8,9 +8,9 @@ import { withTimeout } from '../with-timeout.ts'
 
 /**
  * How many objects one slice empties. The Free plan allows 50 calls an invocation, of which the
- * cron's other jobs make some ten.
+ * cron's other jobs make some fifteen.
  */
-const SLICE = 36
+const SLICE = 32
 /** Work after a response, such as a flush of usage, is over by then. */
 const LATE_WORK_MS = 60_000
 const OBJECT_TIMEOUT_MS = 5000
