@@ -72,7 +72,10 @@ async function readPassword(): Promise<string> {
   return await askPasswordTwice()
 }
 
-/** The account and its audit event, the latter only where the account came to be. */
+/**
+ * The account and its audit event, the latter only where the account came to be. What the Worker
+ * noted of the stored hashes may not be true of this one.
+ */
 function insertAdmin(id: string, username: string, passwordHash: string): string {
   const now = Date.now()
   const after = JSON.stringify({ username, role: 'admin' })
@@ -83,6 +86,7 @@ INSERT INTO users (id, username, username_key, password_hash, role, created_at)
   VALUES (${user.join(', ')}, ${now}) ON CONFLICT DO NOTHING;
 INSERT INTO audit_events (id, user_id, action, actor_type, after, at)
   SELECT ${event.join(', ')}, ${now} WHERE EXISTS (SELECT 1 FROM users WHERE id = ${text(id)});
+DELETE FROM meta WHERE name = 'password_hashes';
 `
 }
 

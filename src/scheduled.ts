@@ -11,6 +11,7 @@ import { emptyDeletedDevices } from './services/devices/empty-deleted-devices.ts
 import { foldNames } from './services/devices/fold-names.ts'
 import { diagnose } from './services/health.ts'
 import { forgetSignInNetworks } from './services/sessions/forget-sign-in-networks.ts'
+import { notePasswordHashes } from './services/sessions/password-hashes.ts'
 import { pruneSessions } from './services/sessions/prune-sessions.ts'
 import { tellSignInFailures } from './services/sessions/tell-sign-in-failures.ts'
 import { loadSettings, type Settings } from './settings.ts'
@@ -30,6 +31,7 @@ const JOBS: Readonly<Record<string, Job>> = {
   'prune-sessions': { run: pruneSessions, budgetMs: SHORT },
   'tell-sign-in-failures': { run: tellSignInFailures, budgetMs: SHORT },
   'forget-sign-in-networks': { run: forgetSignInNetworks, budgetMs: SHORT },
+  'note-password-hashes': { run: notePasswordHashes, budgetMs: SHORT },
   'forget-claims': { run: forgetClaims, budgetMs: SHORT },
   'forget-handed-out': { run: forgetHandedOut, budgetMs: SHORT },
   'fold-names': { run: foldNames, budgetMs: SHORT },

@@ -1,8 +1,9 @@
 import { pbkdf2Sync, randomBytes, scryptSync, timingSafeEqual } from 'node:crypto'
 import { normalizePassword } from '../domain/password-policy.ts'
 
-/** Which function hashes new passwords. Both verify, whatever the setting. */
-export type PasswordAlgorithm = 'scrypt' | 'pbkdf2'
+/** Which functions can hash new passwords. Both verify, whatever the setting. */
+export const PASSWORD_ALGORITHMS = ['scrypt', 'pbkdf2'] as const
+export type PasswordAlgorithm = (typeof PASSWORD_ALGORITHMS)[number]
 
 /** N = 2^14, r = 8, p = 5: OWASP's Password Storage Cheat Sheet, within an isolate's memory. */
 const SCRYPT = { ln: 14, r: 8, p: 5 }
@@ -57,15 +58,39 @@ export function matchPassword(
   return normalized !== given && verifyPassword(given, stored) ? 'as given' : undefined
 }
 
-/** Whether a stored hash was made with other parameters than today's. */
-export function needsRehash(stored: string, algorithm: PasswordAlgorithm): boolean {
-  return !stored.startsWith(`${CURRENT[algorithm]}$`)
+/**
+ * `matchPassword` for somebody who signs in. A failure costs a hash by each of these algorithms,
+ * whichever made the stored one, and also if there is none: its time does not tell which accounts
+ * exist.
+ */
+export function matchAtCost(
+  given: string,
+  stored: string | undefined,
+  algorithms: readonly PasswordAlgorithm[],
+): ReturnType<typeof matchPassword> {
+  const match = stored === undefined ? undefined : matchPassword(given, stored)
+  if (match !== undefined) return match
+  const spent = parsePhc(stored ?? '')?.algorithm
+  for (const algorithm of algorithms) {
+    if (algorithm !== spent) matchPassword(given, decoyHash(algorithm))
+  }
+  return undefined
 }
 
-/** A hash that no password has, and that costs what a real one does: for unknown usernames. */
+/** How a hash begins that is made today: the function and its parameters. */
+export function hashStart(algorithm: PasswordAlgorithm): string {
+  return `${CURRENT[algorithm]}$`
+}
+
+/** Whether a stored hash was made with other parameters than today's. */
+export function needsRehash(stored: string, algorithm: PasswordAlgorithm): boolean {
+  return !stored.startsWith(hashStart(algorithm))
+}
+
+/** A hash that no password has, and that costs what a real one does. */
 export function decoyHash(algorithm: PasswordAlgorithm): string {
   const [salt, hash] = [Buffer.alloc(SALT_BYTES), Buffer.alloc(HASH_BYTES)]
-  return `${CURRENT[algorithm]}$${phcText(salt)}$${phcText(hash)}`
+  return `${hashStart(algorithm)}${phcText(salt)}$${phcText(hash)}`
 }
 
 type ParsedPhc = { readonly salt: Buffer; readonly hash: Buffer } & (

@@ -49,8 +49,10 @@ describe('admin:create', () => {
     expect(await npmRun('db:migrate')).toMatchObject({ code: 0 })
   })
 
-  it('makes an account', async () => {
+  it('makes an account, and takes back what was noted of all stored hashes', async () => {
+    await executeSql("INSERT INTO meta (name, value) VALUES ('password_hashes', 'only')")
     expect(await createAdmin('Ada')).toEqual({ code: 0, stdout: 'made admin Ada\n', stderr: '' })
+    expect(await executeSql("SELECT * FROM meta WHERE name = 'password_hashes'")).toEqual([])
   })
 
   it('refuses a taken username, in whatever case', async () => {
@@ -182,7 +184,13 @@ async function npmRun(script: string): Promise<Run> {
 
 /** Every account with each of its audit events, and each event without an account. */
 async function readAccounts() {
-  const sql = 'SELECT * FROM users FULL JOIN audit_events ON user_id = users.id ORDER BY created_at'
+  return await executeSql(
+    'SELECT * FROM users FULL JOIN audit_events ON user_id = users.id ORDER BY created_at',
+  )
+}
+
+/** Executes a statement on the database of these tests, past the scripts. */
+async function executeSql(sql: string) {
   const execute = ['d1', 'execute', 'DB', '--local', '--persist-to', state, '--json']
   const wrangler = join(checkout, 'node_modules/wrangler/bin/wrangler.js')
   const read = await run(checkout, process.execPath, [wrangler, ...execute, '--command', sql])

@@ -35,6 +35,7 @@ describe('the cron', () => {
     ['prune-sessions', '"sessions"'],
     ['tell-sign-in-failures', '"sign_in_failures"'],
     ['forget-sign-in-networks', '"sign_in_networks"'],
+    ['note-password-hashes', 'select "name", "value" from "meta"'],
     ['forget-claims', '"device_claims"'],
     ['forget-handed-out', '"idempotency"'],
     ['fold-names', '"name_folded" is null'],

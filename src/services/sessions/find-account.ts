@@ -1,11 +1,13 @@
 import { and, eq, getTableColumns, gt, sql } from 'drizzle-orm'
 import { makeMac } from '../../crypto/key-check.ts'
+import type { PasswordAlgorithm } from '../../crypto/password.ts'
 import { openDatabase } from '../../db/client.ts'
 import { signInFailures, signInNetworks, users } from '../../db/schema.ts'
 import { usernameKey } from '../../domain/names.ts'
 import { limitedNetwork } from '../../domain/network.ts'
 import { DAY_MS, hourOf } from '../../domain/time.ts'
 import type { AuditContext } from '../context.ts'
+import { algorithmsInUse, passwordHashesNote } from './password-hashes.ts'
 
 /** So many sign-ins to an account may fail in an hour before the next ones wait for a limiter. */
 export const FREE_FAILURES = 20
@@ -27,6 +29,8 @@ export type Account = {
   readonly isNetworkKnown: boolean
   /** Failures of this hour, over all networks; from FREE_FAILURES on it may say less than all. */
   readonly failures: number
+  /** By which algorithms passwords are hashed here. */
+  readonly algorithms: readonly PasswordAlgorithm[]
 }
 
 /**
@@ -55,9 +59,12 @@ export async function findAccount(ctx: AuditContext, username: string): Promise<
       failures: sql<number>`(select coalesce(sum(failures), 0) from (
         select ${signInFailures.count} as failures from ${signInFailures} where ${ofThisHour}
         limit ${FREE_FAILURES}))`,
+      note: passwordHashesNote,
     })
     .from(sql`(select 1) as named`)
     .leftJoin(users, eq(users.usernameKey, key))
   if (found === undefined) throw new Error('a left join has a row for each of the left side')
-  return { ...found, user: found.user ?? undefined, network }
+  const { user, note, ...guesses } = found
+  const algorithms = algorithmsInUse(note, settings.passwordAlgorithm)
+  return { ...guesses, user: user ?? undefined, network, algorithms }
 }

@@ -1,6 +1,6 @@
 import { and, eq, isNull, lt, sql } from 'drizzle-orm'
 import { newId } from '../../crypto/ids.ts'
-import { decoyHash, hashPassword, matchPassword, needsRehash } from '../../crypto/password.ts'
+import { hashPassword, matchAtCost, needsRehash } from '../../crypto/password.ts'
 import { makeRefreshToken } from '../../crypto/secrets.ts'
 import { sessions, signInNetworks, users } from '../../db/schema.ts'
 import { normalizePassword } from '../../domain/password-policy.ts'
@@ -97,18 +97,13 @@ type Authenticated = {
   readonly isOutdated: boolean
 }
 
-/**
- * Unknown usernames take the same path as wrong passwords, hash included, so that the time tells
- * nothing.
- */
 function authenticate(
   { settings }: VerifyContext,
-  { user }: Account,
+  { user, algorithms }: Account,
   password: string,
 ): Result<Authenticated, 'invalid_credentials'> {
-  const stored = user?.passwordHash ?? decoyHash(settings.passwordAlgorithm)
-  const match = matchPassword(password, stored)
+  const match = matchAtCost(password, user?.passwordHash, algorithms)
   if (match === undefined || user === undefined) return err('invalid_credentials')
-  const isOutdated = match === 'as given' || needsRehash(stored, settings.passwordAlgorithm)
-  return ok({ user, isOutdated })
+  const mustRehash = needsRehash(user.passwordHash, settings.passwordAlgorithm)
+  return ok({ user, isOutdated: match === 'as given' || mustRehash })
 }
