@@ -5,6 +5,7 @@ import { logFailure } from './http/log.ts'
 import { bodyLimit } from './http/middleware/body-limit.ts'
 import { crossOrigin } from './http/middleware/cors.ts'
 import { asMessage, asOAuthError, errorsOf } from './http/middleware/error-format.ts'
+import { ownFormsOnly } from './http/middleware/own-forms.ts'
 import { requestContext } from './http/middleware/request-context.ts'
 import { problem } from './http/problem.ts'
 import { type IsolateState, thisIsolate } from './isolate/state.ts'
@@ -46,6 +47,7 @@ export function makeApp(isolate: IsolateState = thisIsolate) {
     .route('/', errorsOf(oauth, asOAuthError))
     .route('/', errorsOf(deviceAuthorization, asOAuthError))
     .route('/', errorsOf(claimPage, asErrorPage))
+    .use('/claim', ownFormsOnly)
     .use(bodyLimit)
     .route('/', users)
     .route('/', sessions)

@@ -50,6 +50,11 @@ export const ACCESS_PROBLEMS = {
     title: 'The current password is wrong',
     meaning: 'This change asks for the current password, and what was sent is not it.',
   },
+  cross_site: {
+    status: 403,
+    title: 'The form came from another site',
+    meaning: 'Open the page /claim itself, and fill in its own form.',
+  },
   misconfigured_proxy: {
     status: 403,
     title: 'The proxy asks for what cannot be checked',

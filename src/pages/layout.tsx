@@ -34,7 +34,8 @@ const PAGE_HEADERS = {
     "frame-ancestors 'none'; base-uri 'none'",
   // For browsers that do not know frame-ancestors.
   'X-Frame-Options': 'DENY',
-  'Referrer-Policy': 'no-referrer',
+  // Under no-referrer, browsers send even the page's own form with `Origin: null` (Fetch).
+  'Referrer-Policy': 'same-origin',
   'Cross-Origin-Opener-Policy': 'same-origin',
 }
 

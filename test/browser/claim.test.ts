@@ -193,6 +193,23 @@ describe.skipIf(!isInstalled)(title, () => {
     await page.context().close()
   })
 
+  it('takes its own form after a link from elsewhere, and no form of another page', async () => {
+    const { page } = await open('/healthz')
+    await page.goto('about:blank')
+    await page.setContent(`<a href="${origin}/claim">Connect</a>`)
+    await page.getByRole('link', { name: 'Connect' }).click()
+    await page.getByLabel('Code on the device').fill('BCDF-GHJK')
+    await signIn(page)
+    await alert(page, 'No device waits under this code').waitFor()
+    await page.goto('about:blank')
+    await page.setContent(
+      `<form method="post" action="${origin}/claim"><button>Win</button></form>`,
+    )
+    await page.getByRole('button', { name: 'Win' }).click()
+    await page.getByRole('heading', { name: 'The form came from another site' }).waitFor()
+    await page.context().close()
+  })
+
   it('is framed by nobody', async () => {
     const { page, complaints } = await open('/healthz')
     await page.setContent(`<iframe src="${origin}/claim"></iframe>`)

@@ -41,7 +41,7 @@ describe('every page of /claim', () => {
           "frame-ancestors 'none'; base-uri 'none'",
       )
       expect(headers.get('x-frame-options')).toBe('DENY')
-      expect(headers.get('referrer-policy')).toBe('no-referrer')
+      expect(headers.get('referrer-policy')).toBe('same-origin')
       expect(headers.get('x-content-type-options')).toBe('nosniff')
       expect(headers.get('cache-control')).toBe('no-store')
       expect(headers.has('set-cookie')).toBe(false)
