@@ -26,8 +26,13 @@ const scopePatterns = z
     'must list scopes such as billing:write or billing:*',
   )
 
-/** The audience of users' tokens, which no setting can give to devices' tokens. */
+/** The audience of users' tokens. */
 export const USER_AUDIENCE = 'urn:latchkey:users'
+/** The audience of the token in the form of the page /claim, which opens nothing but that page. */
+export const CLAIMS_AUDIENCE = 'urn:latchkey:claims'
+
+/** Audiences that no setting can give to devices' tokens. */
+const OWN_AUDIENCES = [USER_AUDIENCE, CLAIMS_AUDIENCE]
 
 /** Resource indicators: absolute URIs without a fragment (RFC 8707 §2). */
 const audiences = z
@@ -37,7 +42,10 @@ const audiences = z
     (list) => list.every((text) => URL.canParse(text) && !/[#\s]/.test(text)),
     'must list absolute URIs without a fragment',
   )
-  .refine((list) => !list.includes(USER_AUDIENCE), "must not hold the users' audience")
+  .refine(
+    (list) => !OWN_AUDIENCES.some((own) => list.includes(own)),
+    "must not hold an audience of Latchkey's own",
+  )
 
 const base64url = (bytes: { min: number; max: number }, error: string) =>
   z.string().refine((text) => {

@@ -55,7 +55,7 @@ export function DecisionForm({
 }: {
   claim: Claim
   userCode: string
-  /** Of the session that this page opened: the answer ends it. */
+  /** Opens nothing but this page. Its session was opened here, and the answer ends it. */
   accessToken: string
   /** Whether the request came from the network that the user is in. */
   isNearby: boolean

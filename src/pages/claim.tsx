@@ -20,6 +20,7 @@ import { type Claim, findClaim } from '../services/claims/find-claim.ts'
 import { ACCESS_TOKEN_SECONDS, verifyAccessToken } from '../services/sessions/access-token.ts'
 import { revokeSession } from '../services/sessions/sessions.ts'
 import { signIn } from '../services/sessions/sign-in.ts'
+import { CLAIMS_AUDIENCE } from '../settings-schema.ts'
 import { DecisionForm, SignInForm } from './claim-forms.tsx'
 import { render } from './layout.tsx'
 
@@ -67,9 +68,13 @@ async function showClaim(c: PageContext, form: Form): Promise<Response> {
   if (!admitted.ok) return tooMany(c, code)
   const ctx = admitted.value
   const idleMs = ACCESS_TOKEN_SECONDS * SECOND_MS
-  const limiter = c.env.SIGN_IN_LIMITER_ACCOUNT
-  const input = { ...fields.data, userAgent: userAgentOf(c), limiter, idleMs }
-  const opened = await signIn(visitorContextOf(c, ctx), input)
+  const opened = await signIn(visitorContextOf(c, ctx), {
+    ...fields.data,
+    userAgent: userAgentOf(c),
+    limiter: c.env.SIGN_IN_LIMITER_ACCOUNT,
+    idleMs,
+    audience: CLAIMS_AUDIENCE,
+  })
   if (!opened.ok) {
     const isDisabled = opened.reason === 'disabled'
     noteDenial(c, isDisabled ? 'disabled' : 'not_found')
@@ -93,7 +98,7 @@ async function showClaim(c: PageContext, form: Form): Promise<Response> {
 async function takeAnswer(c: PageContext, form: Form, accessToken: string): Promise<Response> {
   const code = parseUserCode(form.get('user_code') ?? '')
   const ctx = admit(c, CREDENTIAL)
-  const verified = await verifyAccessToken(ctx, accessToken)
+  const verified = await verifyAccessToken(ctx, accessToken, CLAIMS_AUDIENCE)
   if (!verified.ok) {
     noteDenial(c, verified.reason)
     return signInPage(c, code, 401, 'You took too long. Sign in again.')

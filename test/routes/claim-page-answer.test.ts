@@ -8,9 +8,12 @@ import {
   signInOnPage,
 } from '../support/claim-page.ts'
 import { poll, postForm } from '../support/claims.ts'
+import { call } from '../support/client.ts'
 import { makeDevice, makeUser } from '../support/fixtures.ts'
+import { pathOf, routesFor } from '../support/route-table.ts'
 import { rowsOf } from '../support/rows.ts'
 import { actionsOf, makeCheapUser } from '../support/sign-in.ts'
+import { claimsOf } from '../support/tokens.ts'
 
 afterEach(() => {
   vi.useRealTimers()
@@ -83,12 +86,12 @@ describe('answering on the page', () => {
     expect(await openSessions(user)).toBe(0)
   })
 
-  it("401 for a token that is ended, made up, or a device's secret", async () => {
+  it("401 for a token that is ended, made up, the API's, or a device's secret", async () => {
     const { user, asker } = await setUp()
     const shown = await signInOnPage(user, asker)
     await answer(shown, { decision: 'deny' })
     const { secret } = await makeDevice(await makeUser())
-    for (const token of [fieldOf(shown, 'access_token'), 'made-up', secret]) {
+    for (const token of [fieldOf(shown, 'access_token'), 'made-up', user.token, secret]) {
       const fields = {
         access_token: token,
         user_code: asker.userCode,
@@ -97,6 +100,18 @@ describe('answering on the page', () => {
       }
       expectSignInPage(await postForm('/claim', fields), 401, 'Sign in again')
     }
+  })
+
+  it('is all that the token of its form opens, while its session lives', async () => {
+    const { user, asker } = await setUp()
+    const token = fieldOf(await signInOnPage(user, asker), 'access_token')
+    expect(claimsOf(token)).toMatchObject({ sub: user.id, aud: 'urn:latchkey:claims' })
+    for (const route of routesFor('access token')) {
+      const path = pathOf(route, () => 'anything')
+      const refused = await call(route.method, path, { token, body: route.body })
+      expect({ name: route.name, status: refused.status }).toMatchObject({ status: 401 })
+    }
+    expect(await openSessions(user)).toBe(1)
   })
 
   it('401 once the token has expired', async () => {

@@ -34,6 +34,7 @@ export async function badAccessTokens(): Promise<BadCredential[]> {
     bearer('a forged signature', await signedByStranger(good.token), 'invalid_credential'),
     bearer('changed claims', tampered(good.token, { sub: other.id }), 'invalid_credential'),
     bearer('expired', await resigned(good.token, { exp: past }), 'expired'),
+    bearer('of the page /claim', await resigned(good.token, FOR_CLAIMS), 'invalid_credential'),
     bearer('of an ended session', ended.token, 'revoked'),
     bearer('of a disabled user', disabled.token, 'disabled'),
     bearer('of a deleted user', deleted.token, 'revoked'),
@@ -93,6 +94,8 @@ const KEY_EXPIRED = 'api_keys set expires_at = 1 where id = ?'
 const SECRET_EXPIRED = 'key_secrets set expires_at = 1 where key_id = ?'
 const KEY_DISABLED = 'api_keys set disabled_at = 1 where id = ?'
 const DEVICE_DISABLED = 'devices set disabled_at = 1 where id = ?'
+
+const FOR_CLAIMS = { aud: 'urn:latchkey:claims' }
 
 function bearer(label: string, token: string, code: string): BadCredential {
   return { label, headers: { Authorization: `Bearer ${token}` }, code }

@@ -61,7 +61,7 @@ const MALFORMED: Record<string, string[]> = {
   D1_TIMEOUT_MS: each(`${M} 99 30001`),
   ACCEPT_IMPORTED_KEYS: each(`${M} on 1`),
   DEVICE_TOKEN_SECONDS: each(`${M} 59 3601`),
-  DEVICE_TOKEN_AUDIENCES: each(`${M} https://b/#${M} urn:latchkey:users`),
+  DEVICE_TOKEN_AUDIENCES: each(`${M} https://b/#${M} urn:latchkey:users urn:latchkey:claims`),
   REVOCATION_POLL_SECONDS: each(`${M} 0 61`),
   RESERVED_SCOPES: each(`a:*:${M} ** a::b keys:own a,b:${M}:`),
   METER_TIMEOUT_MS: each(`${M} 49 30001`),

@@ -5,10 +5,13 @@ import { sessions, users } from '../../db/schema.ts'
 import type { Denial } from '../../domain/evaluate-key.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { SECOND_MS } from '../../domain/time.ts'
-import { USER_AUDIENCE } from '../../settings-schema.ts'
+import { type CLAIMS_AUDIENCE, USER_AUDIENCE } from '../../settings-schema.ts'
 import type { VerifyContext } from '../context.ts'
 
 export const ACCESS_TOKEN_SECONDS = 900
+
+/** What a token opens: all that is the user's, or the page /claim alone. */
+export type AccessAudience = typeof USER_AUDIENCE | typeof CLAIMS_AUDIENCE
 
 export type SignedInUser = {
   readonly id: string
@@ -24,11 +27,12 @@ export type SignedInUser = {
 export async function signAccessToken(
   { settings, now }: Pick<VerifyContext, 'settings' | 'now'>,
   { userId, sessionId }: { readonly userId: string; readonly sessionId: string },
+  audience: AccessAudience = USER_AUDIENCE,
 ): Promise<string> {
   const iat = Math.floor(now / SECOND_MS)
   const claims = {
     iss: settings.publicUrl,
-    aud: USER_AUDIENCE,
+    aud: audience,
     sub: userId,
     sid: sessionId,
     iat,
@@ -44,11 +48,12 @@ export async function signAccessToken(
 export async function verifyAccessToken(
   { database, settings, now }: VerifyContext,
   token: string,
+  audience: AccessAudience = USER_AUDIENCE,
 ): Promise<Result<SignedInUser, Denial>> {
   const expected: Expected = {
     ring: settings.signingKeys,
     issuer: settings.publicUrl,
-    audiences: [USER_AUDIENCE],
+    audiences: [audience],
     types: ['JWT'],
   }
   const verified = await verifyToken(token, expected, now)

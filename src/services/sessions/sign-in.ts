@@ -8,7 +8,7 @@ import { err, ok, type Result } from '../../domain/result.ts'
 import { commit } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
 import type { AuditContext, VerifyContext } from '../context.ts'
-import { signAccessToken } from './access-token.ts'
+import { type AccessAudience, signAccessToken } from './access-token.ts'
 import { type Account, findAccount } from './find-account.ts'
 import { chargeSignIn, countFailure } from './guard-account.ts'
 import { SESSION_IDLE_MS, type SessionTokens } from './sessions.ts'
@@ -21,6 +21,8 @@ type SignInInput = {
   readonly limiter: RateLimit
   /** How long the session may stand unused; SESSION_IDLE_MS unless said. */
   readonly idleMs?: number
+  /** What the access token opens; all that is the user's unless said. */
+  readonly audience?: AccessAudience
 }
 
 /** Opens a session for a username and password. */
@@ -82,7 +84,7 @@ async function openSession(
       : {}),
   })
   if (!happened) return err('invalid_credentials')
-  const accessToken = await signAccessToken(ctx, { userId, sessionId })
+  const accessToken = await signAccessToken(ctx, { userId, sessionId }, input.audience)
   return ok({ userId, sessionId, accessToken, refreshToken: token })
 }
 
