@@ -52,6 +52,12 @@ export function coversScopes(
   return asked.every((scope) => held.some((candidate) => coversScope(candidate, scope, reserved)))
 }
 
+/** What a wildcard covers, in plain words; undefined: the scope is no wildcard. */
+export function reachOfWildcard(scope: string): string | undefined {
+  if (scope === '*') return 'everything'
+  return scope.endsWith(':*') ? `everything under ${scope.slice(0, -1)}` : undefined
+}
+
 /** Whether a scope is held literally or not at all: it is over Latchkey, or the operator's. */
 export function isReservedScope(scope: string, reserved: ReservedScopes): boolean {
   if (scope.startsWith(OVER_KEYS) || scope === METRICS_READ) return true

@@ -1,3 +1,4 @@
+import { reachOfWildcard } from '../domain/scopes.ts'
 import { showUserCode } from '../domain/user-code.ts'
 import type { Claim } from '../services/claims/find-claim.ts'
 
@@ -137,12 +138,21 @@ function Scopes({ asked }: { asked: readonly string[] }) {
     <fieldset>
       <legend>It asks for these scopes</legend>
       {asked.map((scope, index) => (
-        <label>
-          <input type="checkbox" name={`scope.${index}`} value={scope} checked />
-          {scope}
-        </label>
+        <Scope name={`scope.${index}`} scope={scope} />
       ))}
     </fieldset>
+  )
+}
+
+/** A scope that is asked for. Who gives a wildcard has to tick it, and is told what it covers. */
+function Scope({ name, scope }: { name: string; scope: string }) {
+  const reach = reachOfWildcard(scope)
+  return (
+    <label>
+      <input type="checkbox" name={name} value={scope} checked={reach === undefined} />
+      {scope}
+      {reach === undefined ? null : <strong> ({reach})</strong>}
+    </label>
   )
 }
 

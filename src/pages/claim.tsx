@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import { limitedNetwork } from '../domain/network.ts'
+import { originOf } from '../domain/network.ts'
 import { err } from '../domain/result.ts'
 import { needsAdmin } from '../domain/scopes.ts'
 import { SECOND_MS } from '../domain/time.ts'
@@ -192,11 +192,7 @@ function decisionPage(
   { accessToken }: Visitor,
   fault?: string,
 ): Response {
-  const isNearby = claim.ip !== null && networkOf(claim.ip) === networkOf(clientIp(c))
+  const isNearby = claim.ip !== null && originOf(claim.ip).network === originOf(clientIp(c)).network
   const form = { claim, userCode, accessToken, isNearby, fault }
   return render(c, TITLE, <DecisionForm {...form} />, fault === undefined ? 200 : 400)
-}
-
-function networkOf(ip: string | null): string | null {
-  return ip && limitedNetwork(ip)
 }

@@ -133,7 +133,9 @@ describe.skipIf(!isInstalled)(title, () => {
       expect(text).toContain(shown)
     }
     await page.getByLabel('Name of the new device').fill(`Boiler of ${scripts}`)
-    await page.getByRole('checkbox', { name: 'a:*' }).uncheck()
+    const wildcard = page.getByRole('checkbox', { name: 'a:* (everything under a:)' })
+    expect(await wildcard.isChecked()).toBe(false)
+    expect(await page.getByRole('checkbox', { name: 'b', exact: true }).isChecked()).toBe(true)
     await page.getByRole('button', { name: 'Approve' }).click()
     await page.getByRole('heading', { name: 'Approved' }).waitFor()
     expect(await page.locator('main').innerText()).toContain(`Boiler of ${scripts}`)

@@ -98,6 +98,22 @@ describe('signing in on the page', () => {
     expect(text).not.toContain('<b>')
   })
 
+  it('ticks what is asked for by name, and no wildcard, of which it says what that covers', async () => {
+    const { user, asker } = await setUp({ scope: '* telemetry:* a:b:* c:d' })
+    const { text } = await signInOnPage(user, asker)
+    const boxOf = (scope: string) => text.split('<label>').find((box) => box.includes(scope)) ?? ''
+    expect(boxOf('value="c:d"')).toContain(' checked')
+    expect(boxOf('value="c:d"')).not.toContain('everything')
+    for (const [scope, reach] of [
+      ['*', '(everything)'],
+      ['telemetry:*', '(everything under telemetry:)'],
+      ['a:b:*', '(everything under a:b:)'],
+    ] as const) {
+      expect(boxOf(`value="${scope}"`)).not.toContain(' checked')
+      expect(boxOf(`value="${scope}"`)).toContain(reach)
+    }
+  })
+
   it('says when the request came from the own network', async () => {
     const headers = { 'CF-Connecting-IP': freshIp() }
     const asker = await askForCodes({}, { headers, country: 'T1' })
