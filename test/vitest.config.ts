@@ -43,6 +43,7 @@ export default defineConfig(async (): Promise<ViteUserConfig> => ({
                 CORS_ORIGINS: '',
                 LOG_REQUESTS: 'changes',
                 ...parseEnv(makeSecretLines()),
+                TEST_ANONYMOUS_REQUESTS: process.env['ANONYMOUS_REQUESTS'] ?? '150',
                 TEST_MIGRATIONS: await readD1Migrations(`${root}/drizzle`),
               },
             },

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
 import { emptyDeletedDevices } from '../../src/services/devices/empty-deleted-devices.ts'
-import { askForCodes } from '../support/claims.ts'
+import { answerClaim, askForCodes } from '../support/claims.ts'
 import { type Answer, call, type CallOptions, pick } from '../support/client.ts'
 import { withRace } from '../support/databases.ts'
 import { expectProblem } from '../support/expectations.ts'
@@ -45,6 +45,8 @@ async function makeSender(): Promise<Sender> {
 
 async function pathFor(route: NamedRoute, { user, device }: Sender): Promise<string> {
   const { userCode } = await askForCodes()
+  // An approval is what DELETE takes back.
+  if (route.method === 'DELETE') await answerClaim(user, { userCode })
   const ids = {
     session: user.sessionId,
     device: device.id,

@@ -1,4 +1,13 @@
 import { app } from '../../src/app.ts'
+import {
+  type Charge,
+  type ChargedDoor,
+  CLAIM_REQUEST,
+  type Cost,
+  type FreeDoor,
+  PASSWORD,
+  PROBE,
+} from '../../src/http/auth/doors.ts'
 
 /** What a path parameter names. */
 export type ParamKind = 'session' | 'device' | 'key' | 'claim' | 'problem code'
@@ -17,7 +26,24 @@ export type RouteRow = {
   readonly form?: Readonly<Record<string, string>>
   /** It answers with pages, errors too. */
   readonly page?: true
+  /** What stands before the I/O that it does for anybody; without one it does none. */
+  readonly door?: AnonymousDoor
 }
+
+/** A door as an anonymous caller of the network `network` and the site `site` meets it. */
+export type AnonymousDoor = { readonly charges: readonly Charge[]; readonly cost: Cost }
+
+const ORIGIN = { network: 'network', site: 'site' }
+
+function charged<Who>({ chargesOf, cost }: ChargedDoor<Who>, who: Who): AnonymousDoor {
+  return { charges: chargesOf(ORIGIN, who), cost }
+}
+
+function free({ cost }: FreeDoor): AnonymousDoor {
+  return { charges: [], cost }
+}
+
+const WITH_PASSWORD = charged(PASSWORD, { username: 'someone' })
 
 const KEY = { id: 'device', key_id: 'key' } as const
 
@@ -29,10 +55,12 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
   'POST /v1/users': {
     credential: 'none',
     body: { username: 'someone-new', password: 'a long password' },
+    door: WITH_PASSWORD,
   },
   'POST /v1/sessions': {
     credential: 'none',
     body: { username: 'someone', password: 'a long password' },
+    door: WITH_PASSWORD,
   },
   'POST /v1/sessions/refresh': { credential: 'none', body: { refresh_token: 'lkr_made-up' } },
   'GET /v1/sessions': { credential: 'access token' },
@@ -86,6 +114,7 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
   'POST /oauth/device_authorization': {
     credential: 'none',
     form: { client_id: 'acme-thermo-2', scope: 'telemetry:write', device_name: 'a device' },
+    door: charged(CLAIM_REQUEST, null),
   },
   'GET /v1/claims/:user_code': { credential: 'access token', params: { user_code: 'claim' } },
   'POST /v1/claims/:user_code': {
@@ -104,6 +133,7 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
     credential: 'none',
     page: true,
     form: { username: 'someone', password: 'a long password', user_code: 'BCDF-GHJK' },
+    door: WITH_PASSWORD,
   },
   'GET /v1/device': { credential: 'device secret' },
   'POST /v1/device/check-ins': { credential: 'device secret', body: { report: { ok: true } } },
@@ -119,11 +149,13 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
     credential: 'none',
     classic: true,
     body: { username: 'someone-else', password: 'a long password' },
+    door: WITH_PASSWORD,
   },
   'POST /auth': {
     credential: 'none',
     classic: true,
     body: { username: 'someone', password: 'a long password' },
+    door: WITH_PASSWORD,
   },
   'POST /user/add-device': {
     credential: 'access token',
@@ -136,7 +168,7 @@ export const ROUTES: Readonly<Record<string, RouteRow>> = {
     body: { api_key: 'made-up' },
   },
 
-  'GET /healthz': { credential: 'none' },
+  'GET /healthz': { credential: 'none', door: free(PROBE) },
   'GET /problems/:code': { credential: 'none', params: { code: 'problem code' } },
 }
 
