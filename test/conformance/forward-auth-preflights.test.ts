@@ -144,6 +144,7 @@ describe.each(PROXIES.map((kind) => ({ kind, label: `${kind.name} (${kind.instal
       const upgrade: Fields = [
         ['Connection', 'Upgrade'],
         ['Upgrade', 'websocket'],
+        ['Sec-WebSocket-Key', 'AAAAAAAAAAAAAAAAAAAAAA=='],
       ]
       const asked = await askForUpgrade(before.port, [...PREFLIGHT, ...upgrade], 'OPTIONS')
       expect(asked).toEqual({ status: 401, tunnel: undefined })

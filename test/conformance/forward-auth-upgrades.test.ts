@@ -1,8 +1,10 @@
+import type { ClientHttp2Session, OutgoingHttpHeaders } from 'node:http2'
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { process } from '../../scripts/tools.ts'
 import { FORGED, forged, identityIn } from './support/identity-headers.ts'
 import { PROXIES, type Proxy, type ProxyKind } from './support/proxies.ts'
 import type { Fields } from './support/raw-http.ts'
+import { converse, headOf } from './support/raw-socket.ts'
 import { startTappedLatchkey, type TappedLatchkey } from './support/tapped-latchkey.ts'
 import {
   askForUpgrade,
@@ -11,11 +13,14 @@ import {
   type WillingServer,
 } from './support/upgrades.ts'
 
+/** HAProxy takes no handshake without it. */
+const HANDSHAKE_KEY = ['Sec-WebSocket-Key', 'AAAAAAAAAAAAAAAAAAAAAA=='] as const
+
 const WEBSOCKET: Fields = [
   ['Connection', 'Upgrade'],
   ['Upgrade', 'websocket'],
   ['Sec-WebSocket-Version', '13'],
-  ['Sec-WebSocket-Key', 'AAAAAAAAAAAAAAAAAAAAAA=='],
+  HANDSHAKE_KEY,
 ]
 
 const GREETING = 'the API speaks first'
@@ -45,7 +50,21 @@ function upgradeTo(protocols: readonly string[]): Fields {
     ['Connection', 'Upgrade, HTTP2-Settings'],
     ...protocols.map((protocol) => ['Upgrade', protocol] as const),
     ['HTTP2-Settings', 'AAMAAABkAARAAAAAAAIAAAAA'],
+    HANDSHAKE_KEY,
   ]
+}
+
+/** The status of a stream that stays open; undefined: it was reset. */
+async function statusOf(
+  session: ClientHttp2Session,
+  headers: OutgoingHttpHeaders,
+): Promise<number | undefined> {
+  const stream = session.request(headers, { endStream: false })
+  onTestFinished(() => void stream.destroy())
+  return await new Promise((resolve) => {
+    stream.on('response', (answered) => resolve(answered[':status']))
+    stream.on('error', () => resolve(undefined)).on('close', () => resolve(undefined))
+  })
 }
 
 /** The values of the fields of that name. */
@@ -160,6 +179,37 @@ describe.each(PROXIES.map((kind) => ({ kind, label: `${kind.name} (${kind.instal
         expect(valuesOf(reached, 'http2-settings')).toEqual([])
       },
     )
+
+    test('CONNECT makes no tunnel to the API, not even for a good key', async () => {
+      for (const target of ['api.example.com:80', `127.0.0.1:${upstream.port}`]) {
+        const head = headOf(`CONNECT ${target}`, {
+          Host: target,
+          ...Object.fromEntries(latchkey.bearer),
+        })
+        const inside = headOf('GET /inside', { 'X-Device-Id': FORGED })
+        const heard = await converse(proxy.port, head + inside)
+        expect(heard).toMatch(/^HTTP\/1\.1 40[05] /)
+        expect([...upstream.upgraded, ...upstream.plain]).toEqual([])
+      }
+    })
+
+    test('Over HTTP/2 no method and no protocol but websocket makes a tunnel', async () => {
+      const session = await proxy.connectHttp2()
+      onTestFinished(() => session.destroy())
+      const bearer = Object.fromEntries(latchkey.bearer)
+      const tunnel = { ':method': 'CONNECT', ':authority': `localhost:${upstream.port}`, ...bearer }
+      expect([400, 405, undefined]).toContain(await statusOf(session, tunnel))
+      // RFC 8441: only HAProxy offers WebSockets over HTTP/2.
+      const extended = { ...tunnel, ':scheme': 'http', ':path': '/' }
+      for (const protocol of ['h2c', 'connect-udp', 'websocket, h2c']) {
+        await statusOf(session, { ...extended, ':protocol': protocol })
+      }
+      expect(upstream.upgraded).toEqual([])
+      for (const fields of upstream.plain) expect(valuesOf(fields, 'upgrade')).toEqual([])
+      if (session.remoteSettings.enableConnectProtocol !== true) return
+      expect(await statusOf(session, { ...extended, ':protocol': 'websocket' })).toBe(200)
+      expect(upstream.upgraded).toHaveLength(1)
+    })
 
     test('A request that asks for no upgrade reaches the API without one', async () => {
       expect((await ask(latchkey.bearer)).status).toBe(200)

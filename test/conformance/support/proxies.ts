@@ -6,22 +6,32 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { caddy } from '../../../scripts/forward-auth/caddy.ts'
+import { haproxy, haproxyLua } from '../../../scripts/forward-auth/haproxy.ts'
+import { nginx } from '../../../scripts/forward-auth/nginx.ts'
+import type { Options } from '../../../scripts/forward-auth/options.ts'
 import { process } from '../../../scripts/tools.ts'
 import { findFreePort } from './dev-server.ts'
 
-const DOCS = join(import.meta.dirname, '../../../docs/forward-auth')
-/** nginx is where only root's shells look. */
+const HOST = 'api.example.com'
+/** nginx and HAProxy are where only root's shells look. */
 const ENVIRONMENT = { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin` }
 const START_MS = 20_000
 const POLL_MS = 50
 
-/** Where a proxy finds what it stands between; the names are those that the documents use. */
+/** Where a proxy finds what it stands between, and what its file is written for. */
 export type Surroundings = {
   /** `host:port` of Latchkey, over plain HTTP. */
   readonly latchkey: string
   /** `host:port` of the API that is guarded. */
   readonly api: string
+  /** Unless said: everyone's devices, PUBLIC_URL as audience, preflights unasked. */
+  readonly options?: Partial<Options>
+  /** What else is replaced in its file, each by what follows it. */
+  readonly replacements?: Replacements
 }
+
+type Replacements = readonly (readonly [string, string])[]
 
 export type Proxy = {
   /** For HTTP/1.1. */
@@ -31,15 +41,18 @@ export type Proxy = {
 }
 
 export type ProxyKind = {
-  readonly name: 'nginx' | 'caddy'
+  readonly name: 'nginx' | 'caddy' | 'haproxy'
   readonly isInstalled: boolean
   readonly install: string
+  /** Whether the API gets trailers, as trailers: HAProxy before 3.2 cannot drop them. */
+  readonly passesTrailers: boolean
   readonly start: (surroundings: Surroundings) => Promise<Proxy>
 }
 
 export const PROXIES: readonly ProxyKind[] = [
   kindOf('nginx', ['-v'], startNginx),
   kindOf('caddy', ['version'], startCaddy),
+  kindOf('haproxy', ['-v'], startHaproxy),
 ]
 
 function kindOf(
@@ -48,20 +61,31 @@ function kindOf(
   start: ProxyKind['start'],
 ): ProxyKind {
   const isInstalled = spawnSync(name, versionArgs, { env: ENVIRONMENT }).status === 0
-  return { name, isInstalled, install: `apt-get install --yes ${name}`, start }
+  const install = `apt-get install --yes ${name}`
+  return { name, isInstalled, install, passesTrailers: name === 'haproxy', start }
 }
 
-async function startNginx({ latchkey, api }: Surroundings): Promise<Proxy> {
+function optionsFor({ latchkey, api, options }: Surroundings): Options {
+  return {
+    owner: 'any',
+    scopes: ['telemetry:write'],
+    audience: undefined,
+    latchkey: new URL(`http://${latchkey}`),
+    api,
+    host: HOST,
+    hasPreflights: true,
+    ...options,
+  }
+}
+
+async function startNginx(surroundings: Surroundings): Promise<Proxy> {
   const [port, http2Port] = [await findFreePort(), await findFreePort()]
   const folder = makeFolder()
-  const site = adapt('nginx.conf', [
-    ['owner=user_01k8p4wqz3e9t5x7m2n6b0v1ha&', 'owner=any&'],
+  const site = adapt(nginx(optionsFor(surroundings)), [
     ['listen 443 ssl http2;', `listen 127.0.0.1:${port}; listen 127.0.0.1:${http2Port} http2;`],
-    ['ssl_certificate     /etc/ssl/certs/api.example.com.pem;', ''],
-    ['ssl_certificate_key /etc/ssl/private/api.example.com.key;', ''],
-    ['server keys.example.com:443;', `server ${latchkey};`],
-    ['https://latchkey/', 'http://latchkey/'],
-    ['server 127.0.0.1:3000;', `server ${api};`],
+    [`ssl_certificate     /etc/ssl/certs/${HOST}.pem;`, ''],
+    [`ssl_certificate_key /etc/ssl/private/${HOST}.key;`, ''],
+    ...(surroundings.replacements ?? []),
   ])
   writeFileSync(join(folder, 'site.conf'), site)
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
@@ -85,18 +109,17 @@ async function startNginx({ latchkey, api }: Surroundings): Promise<Proxy> {
   return { port, connectHttp2, stop }
 }
 
-async function startCaddy({ latchkey, api }: Surroundings): Promise<Proxy> {
+async function startCaddy(surroundings: Surroundings): Promise<Proxy> {
   const [port, tlsPort] = [await findFreePort(), await findFreePort()]
   const folder = makeFolder()
-  const site = adapt('Caddyfile', [
-    ['owner=user_01k8p4wqz3e9t5x7m2n6b0v1ha&', 'owner=any&'],
-    ['\napi.example.com {', `\nhttp://127.0.0.1:${port}, https://localhost:${tlsPort} {`],
-    ['https://keys.example.com {', `http://${latchkey} {`],
-    ['reverse_proxy 127.0.0.1:3000', `reverse_proxy ${api}`],
+  const site = adapt(caddy(optionsFor(surroundings)), [
+    [`\n${HOST} {`, `\nhttp://:${port}, https://localhost:${tlsPort} {`],
+    ...(surroundings.replacements ?? []),
   ])
   const file = join(folder, 'Caddyfile')
   // Without what has a fixed port; and its own authority remains unknown to this machine.
-  const options = 'admin off\n auto_https disable_redirects\n skip_install_trust'
+  const options =
+    'admin off\n auto_https disable_redirects\n skip_install_trust\n default_bind 127.0.0.1'
   writeFileSync(file, `{\n${options}\n}\n${site}`)
   const args = ['run', '--config', file, '--adapter', 'caddyfile']
   const stop = await startProxy('caddy', args, port, folder)
@@ -107,24 +130,42 @@ async function startCaddy({ latchkey, api }: Surroundings): Promise<Proxy> {
   return { port, connectHttp2, stop }
 }
 
-function makeFolder(): string {
+async function startHaproxy(surroundings: Surroundings): Promise<Proxy> {
+  const port = await findFreePort()
+  const folder = makeFolder()
+  const lua = join(folder, 'latchkey.lua')
+  writeFileSync(lua, haproxyLua())
+  const site = adapt(haproxy(optionsFor(surroundings)), [
+    ['lua-load /etc/haproxy/latchkey.lua', `lua-load ${lua}`],
+    [`bind :443 ssl crt /etc/ssl/private/${HOST}.pem alpn h2,http/1.1`, `bind 127.0.0.1:${port}`],
+    ...(surroundings.replacements ?? []),
+  ])
+  const file = join(folder, 'haproxy.cfg')
+  writeFileSync(file, site)
+  const stop = await startProxy('haproxy', ['-db', '-f', file], port, folder)
+  const connectHttp2 = async () => await openHttp2(`http://127.0.0.1:${port}`)
+  return { port, connectHttp2, stop }
+}
+
+export function makeFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-proxy-'))
   // nginx's workers are another user's where its master is root's.
   chmodSync(folder, 0o755)
   return folder
 }
 
-/** The document with its addresses replaced, each of which must be there, and nothing else. */
-function adapt(document: string, replacements: readonly (readonly [string, string])[]): string {
-  let text = readFileSync(join(DOCS, document), 'utf8')
+/** The file with what listens replaced, each of which must be there, and nothing else. */
+function adapt(file: string, replacements: Replacements): string {
+  let text = file
   for (const [from, to] of replacements) {
-    if (text.split(from).length !== 2) throw new Error(`${document} has not one ${from}`)
+    if (text.split(from).length !== 2) throw new Error(`the file has not one ${from}`)
     text = text.replace(from, to)
   }
   return text
 }
 
-async function startProxy(
+/** @returns what stops it and removes its folder */
+export async function startProxy(
   command: string,
   args: readonly string[],
   port: number,

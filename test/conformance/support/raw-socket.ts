@@ -1,6 +1,7 @@
 import { connect } from 'node:net'
 
 const HEAD_END = '\r\n\r\n'
+const SILENCE_MS = 1000
 
 export type SocketAnswer = {
   readonly status: number
@@ -68,6 +69,18 @@ function parseAnswer(received: string): SocketAnswer | undefined {
   if (body.length < length) return undefined
   const text = Buffer.from(body.slice(0, length), 'latin1').toString()
   return { status: Number(statusLine.split(' ')[1]), headers, text }
+}
+
+/** Says all of it, whatever comes. @returns what came until the server closed or fell silent */
+export async function converse(port: number, text: string): Promise<string> {
+  const socket = connect(port, '127.0.0.1').setEncoding('latin1').setTimeout(SILENCE_MS)
+  let received = ''
+  socket.on('data', (part: string) => (received += part))
+  // A server may reset the connection when it has answered; `close` follows.
+  socket.on('error', () => undefined).on('timeout', () => socket.destroy())
+  socket.write(text, 'latin1')
+  await new Promise((resolve) => socket.on('close', resolve))
+  return received
 }
 
 /** The head of a request, with the empty line that ends it. */

@@ -1,13 +1,14 @@
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type Fields, fieldsOf, listen } from './raw-http.ts'
 
-/** An API that agrees to every upgrade, whatever its protocol, and sends back what it is sent. */
+/** An API that agrees to every upgrade and CONNECT, and sends back what it is sent. */
 export type WillingServer = {
   readonly port: number
-  /** The fields of the requests that it upgraded, and of those that asked for no upgrade. */
+  /** The fields of the requests that it made tunnels of, and of the others. */
   readonly upgraded: Fields[]
   readonly plain: Fields[]
   readonly close: () => void
@@ -26,11 +27,22 @@ export async function startWillingServer(): Promise<WillingServer> {
     sockets.add(socket)
     // The client may reset the connection when a test ends.
     socket.on('error', () => socket.destroy())
-    const protocol = incoming.headers.upgrade ?? ''
-    socket.write(
-      `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`,
-    )
+    const { upgrade: protocol = '', 'sec-websocket-key': key = '' } = incoming.headers
+    const lines = [
+      'HTTP/1.1 101 Switching Protocols',
+      'Connection: Upgrade',
+      `Upgrade: ${protocol}`,
+      `Sec-WebSocket-Accept: ${acceptOf(key)}`,
+    ]
+    socket.write(`${lines.join('\r\n')}\r\n\r\n`)
     socket.write('the API speaks first')
+    socket.pipe(socket)
+  })
+  server.on('connect', (incoming: IncomingMessage, socket: Duplex) => {
+    upgraded.push(fieldsOf(incoming))
+    sockets.add(socket)
+    socket.on('error', () => socket.destroy())
+    socket.write('HTTP/1.1 200 OK\r\n\r\n')
     socket.pipe(socket)
   })
   const close = () => {
@@ -39,6 +51,11 @@ export async function startWillingServer(): Promise<WillingServer> {
     for (const socket of sockets) socket.destroy()
   }
   return { port: await listen(server), upgraded, plain, close }
+}
+
+/** What shows that the server knows the protocol (RFC 6455 §4.2.2). HAProxy asks for it. */
+function acceptOf(key: string): string {
+  return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
 }
 
 /** What became of a request for an upgrade. */
