@@ -1,6 +1,6 @@
 import { isIPv4, isIPv6 } from 'node:net'
 import { parseArgs } from 'node:util'
-import { ANY_OWNER, isOwner } from '../../src/domain/owner.ts'
+import { isOwner } from '../../src/domain/owner.ts'
 import { isLiteralScope, SCOPES_MAX } from '../../src/domain/scopes.ts'
 
 export const USAGE = `usage: npm run forward-auth -- --proxy <nginx, caddy, traefik, haproxy or haproxy-lua>
@@ -54,7 +54,7 @@ export function readOptions(args: readonly string[]): { proxy: string; options: 
   const { proxy, owner, scope: scopes, audience, latchkey, api, host } = values
   if (proxy === undefined) throw new Error('--proxy is missing')
   if (owner === undefined || !isOwner(owner)) {
-    throw new Error(`--owner must be the id of a user, user_…, or ${ANY_OWNER}`)
+    throw new Error(`--owner must be the id of a user, user_…, or any`)
   }
   if (scopes.length > SCOPES_MAX) throw new Error(`--scope may be given ${SCOPES_MAX} times`)
   if (!scopes.every(isLiteralScope)) throw new Error('--scope must be a scope without *')
