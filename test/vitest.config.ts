@@ -44,6 +44,7 @@ export default defineConfig(async (): Promise<ViteUserConfig> => ({
                 LOG_REQUESTS: 'changes',
                 ...parseEnv(makeSecretLines()),
                 TEST_ANONYMOUS_REQUESTS: process.env['ANONYMOUS_REQUESTS'] ?? '150',
+                TEST_FLEET: process.env['FLEET'] ?? '1000',
                 TEST_MIGRATIONS: await readD1Migrations(`${root}/drizzle`),
               },
             },

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers'
 import { describe, expect, it } from 'vitest'
-import { askForCodes } from '../support/claims.ts'
+import { answerClaim, askForCodes } from '../support/claims.ts'
 import { type Answer, call, type CallOptions, pick } from '../support/client.ts'
 import { type Fault, withFaultAt } from '../support/databases.ts'
 import { endOutage } from '../support/environments.ts'
@@ -40,6 +40,8 @@ async function prepare(route: NamedRoute): Promise<Prepared> {
     device.keyId,
   )
   const asker = await askForCodes({ scope: 'telemetry:write' })
+  // An approval is what DELETE takes back.
+  if (route.method === 'DELETE') await answerClaim(user, asker)
   const ids = {
     session: user.sessionId,
     device: device.id,

@@ -3,6 +3,8 @@ declare namespace Cloudflare {
     TEST_MIGRATIONS: import('cloudflare:test').D1Migration[]
     /** How many requests one caller sends to each route. */
     TEST_ANONYMOUS_REQUESTS: string
+    /** How many devices call from one address. */
+    TEST_FLEET: string
   }
 }
 
