@@ -16,12 +16,14 @@ export async function makeFleet(user: TestUser, size: number): Promise<string[]>
     const length = Math.min(SLICE, size - secrets.length)
     const made = await Promise.all(
       Array.from({ length }, async () => ({
-        ...(await makeSecret(keyPrefix, checkSecrets)),
+        made: await makeSecret(keyPrefix, checkSecrets),
         device: newId('dev'),
         key: newId('key'),
       })),
     )
-    const rows = JSON.stringify(made.map(({ secret: _, ...row }) => row))
+    const rows = JSON.stringify(
+      made.map(({ made: { hash, hint, checkId }, ...ids }) => ({ hash, hint, checkId, ...ids })),
+    )
     await execute(
       `insert into devices (id, user_id, name, metadata, created_at, updated_at)
        select value->>'device', ?, value->>'device', '{}', 1, 1 from json_each(?)`,
@@ -39,7 +41,7 @@ export async function makeFleet(user: TestUser, size: number): Promise<string[]>
        from json_each(?)`,
       rows,
     )
-    secrets.push(...made.map(({ secret }) => secret))
+    secrets.push(...made.map(({ made: { secret } }) => secret))
   }
   return secrets
 }
