@@ -221,7 +221,10 @@ export const deviceClaims = sqliteTable(
     lastPolledAt: integer('last_polled_at'),
     decidedAt: integer('decided_at'),
     deniedAt: integer('denied_at'),
-    /** Who approved it, and what they gave: null in all of these until then. */
+    /**
+     * Who approved it, in which session, and what they gave: null in all of these until then. A
+     * disabled user's approvals are withdrawn, whoever disables: see `users_withdraw_claims`.
+     */
     approvedBy: text('approved_by'),
     approvedSessionId: text('approved_session_id'),
     approvedScopes: text('approved_scopes'),

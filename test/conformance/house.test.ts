@@ -61,7 +61,7 @@ describe('the house', () => {
     expect(found(/\benv\.(DB|DEVICE_STATE)\b/, /./)).toEqual([
       'src/app.ts: const code = await diagnose(c.env.DB, thrown)',
       'src/device-state/device-state.ts: await this.env.DB.prepare(',
-      'src/key-verifier.ts: const code = await diagnose(this.env.DB, failure)',
+      'src/key-verifier.ts: const code = await diagnose(env.DB, failure)',
       'src/scheduled.ts: database: env.DB,',
       'src/scheduled.ts: states: env.DEVICE_STATE,',
       'src/scheduled.ts: logFailure(`cron ${name}`, failure, await diagnose(env.DB, failure))',

@@ -191,3 +191,17 @@ describe('DELETE /v1/claims/{user_code}', () => {
     expect(await isHandedOut(asker)).toBe(true)
   })
 })
+
+describe('an account that is disabled', () => {
+  it('has its approvals withdrawn by whatever statement did it, also once it is enabled again', async () => {
+    const user = await makeCheapUser()
+    const other = await makeCheapUser()
+    const asker = await approvedBy(user)
+    const foreign = await approvedBy(other)
+    await execute('update users set disabled_at = 1 where id = ?', user.id)
+    await execute('update users set disabled_at = null where id = ?', user.id)
+    expect(await poll(asker)).toEqual(DENIED)
+    expect(await statusOf(user, asker)).toBe('withdrawn')
+    expect(await isHandedOut(foreign)).toBe(true)
+  })
+})
