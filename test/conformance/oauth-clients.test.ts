@@ -41,7 +41,9 @@ describe('openid-client, unmodified', () => {
     expect(granted.expiresIn()).toBeGreaterThan(880)
 
     const asker = await discoverClient(latchkey, verifier, authentication)
-    const active = await client.tokenIntrospection(asker, granted.access_token)
+    // It asks for its own API: without an audience, about tokens for this deployment itself.
+    const mine = { audience: AUDIENCE }
+    const active = await client.tokenIntrospection(asker, granted.access_token, mine)
     expect(active).toMatchObject({
       active: true,
       scope: 'telemetry:write',
@@ -52,7 +54,7 @@ describe('openid-client, unmodified', () => {
     })
 
     const isActive = async (presented: string) =>
-      (await client.tokenIntrospection(asker, presented)).active
+      (await client.tokenIntrospection(asker, presented, mine)).active
     await client.tokenRevocation(sensor, granted.access_token)
     expect(await isActive(granted.access_token)).toBe(false)
     expect(await isActive(device.secret)).toBe(true)
