@@ -1,34 +1,16 @@
 import { createServer, request } from 'node:http'
 import { text } from 'node:stream/consumers'
-import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { process } from '../../scripts/tools.ts'
+import { latchkey, upstream } from './support/both-ends.ts'
 import { PROXIES, type Proxy, type ProxyKind } from './support/proxies.ts'
-import { listen, type RecordingServer, send, startRecordingServer } from './support/raw-http.ts'
-import { startTappedLatchkey, type TappedLatchkey } from './support/tapped-latchkey.ts'
+import { listen, send } from './support/raw-http.ts'
 
 const BODY = 'latchkey-body-'.repeat(375_000)
 
 /** One or more requests that are a head and nothing else. */
 const HEADS =
   /^(GET \/v1\/forward-auth\?owner=any&scope=telemetry:write HTTP\/1\.1\r\n([^\r\n]+\r\n)+\r\n)+$/
-
-let latchkey: TappedLatchkey
-let upstream: RecordingServer
-
-beforeAll(async () => {
-  latchkey = await startTappedLatchkey()
-  upstream = await startRecordingServer()
-})
-
-afterEach(() => {
-  upstream.received.length = 0
-  latchkey.forget()
-})
-
-afterAll(async () => {
-  upstream.close()
-  await latchkey.close()
-})
 
 function expectNoBodyAtLatchkey(): void {
   expect(latchkey.sent()).toMatch(HEADS)

@@ -1,31 +1,13 @@
 import type { ClientHttp2Session } from 'node:http2'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { process } from '../../scripts/tools.ts'
+import { latchkey, upstream } from './support/both-ends.ts'
 import { sendHttp2 } from './support/http2-client.ts'
 import { FORGED, forged, forgeries, identityIn } from './support/identity-headers.ts'
 import { PROXIES, type Proxy, type ProxyKind } from './support/proxies.ts'
-import { type Fields, type RecordingServer, startRecordingServer } from './support/raw-http.ts'
-import { startTappedLatchkey, type TappedLatchkey } from './support/tapped-latchkey.ts'
+import { type Fields } from './support/raw-http.ts'
 
 const BAD: Fields = [['Authorization', 'Bearer lk_bad']]
-
-let latchkey: TappedLatchkey
-let upstream: RecordingServer
-
-beforeAll(async () => {
-  latchkey = await startTappedLatchkey()
-  upstream = await startRecordingServer()
-})
-
-afterEach(() => {
-  upstream.received.length = 0
-  latchkey.forget()
-})
-
-afterAll(async () => {
-  upstream.close()
-  await latchkey.close()
-})
 
 /** The ids of the devices whose requests reached the API. */
 function devicesReceived(): (string[] | undefined)[] {

@@ -1,37 +1,14 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Options } from '../../scripts/forward-auth/options.ts'
 import { process } from '../../scripts/tools.ts'
+import { latchkey, upstream } from './support/both-ends.ts'
 import { PROXIES, type Proxy, type ProxyKind } from './support/proxies.ts'
-import {
-  type Fields,
-  type RecordingServer,
-  send,
-  startRecordingServer,
-} from './support/raw-http.ts'
-import { startTappedLatchkey, type TappedLatchkey } from './support/tapped-latchkey.ts'
+import { type Fields, send, startRecordingServer } from './support/raw-http.ts'
 
 const PREFLIGHT: Fields = [
   ['Origin', 'https://pages.example'],
   ['Access-Control-Request-Method', 'PUT'],
 ]
-
-let latchkey: TappedLatchkey
-let upstream: RecordingServer
-
-beforeAll(async () => {
-  latchkey = await startTappedLatchkey()
-  upstream = await startRecordingServer()
-})
-
-afterEach(() => {
-  upstream.received.length = 0
-  latchkey.forget()
-})
-
-afterAll(async () => {
-  upstream.close()
-  await latchkey.close()
-})
 
 /** What Latchkey was asked, by its own understanding of the query. */
 function asked(): [string, string][] {

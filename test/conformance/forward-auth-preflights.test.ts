@@ -1,14 +1,9 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { process } from '../../scripts/tools.ts'
+import { latchkey, upstream } from './support/both-ends.ts'
 import { FORGED, forgeries, identityIn } from './support/identity-headers.ts'
 import { PROXIES, type Proxy, type ProxyKind } from './support/proxies.ts'
-import {
-  type Fields,
-  type RecordingServer,
-  send,
-  startRecordingServer,
-} from './support/raw-http.ts'
-import { startTappedLatchkey, type TappedLatchkey } from './support/tapped-latchkey.ts'
+import { type Fields, send, startRecordingServer } from './support/raw-http.ts'
 import { askForUpgrade, startWillingServer } from './support/upgrades.ts'
 
 const ORIGIN = ['Origin', 'https://pages.example'] as const
@@ -18,24 +13,6 @@ const PREFLIGHT: Fields = [
   ASKED_METHOD,
   ['Access-Control-Request-Headers', 'authorization,content-type'],
 ]
-
-let latchkey: TappedLatchkey
-let upstream: RecordingServer
-
-beforeAll(async () => {
-  latchkey = await startTappedLatchkey()
-  upstream = await startRecordingServer()
-})
-
-afterEach(() => {
-  upstream.received.length = 0
-  latchkey.forget()
-})
-
-afterAll(async () => {
-  upstream.close()
-  await latchkey.close()
-})
 
 describe.each(PROXIES.map((kind) => ({ kind, label: `${kind.name} (${kind.install})` })))(
   'CORS preflights through $label',

@@ -1,10 +1,9 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { process } from '../../scripts/tools.ts'
+import { latchkey, upstream } from './support/both-ends.ts'
 import { FORGED, identityIn } from './support/identity-headers.ts'
 import { PROXIES, type Proxy, type ProxyKind } from './support/proxies.ts'
-import { type RecordingServer, startRecordingServer } from './support/raw-http.ts'
 import { converse, headOf } from './support/raw-socket.ts'
-import { startTappedLatchkey, type TappedLatchkey } from './support/tapped-latchkey.ts'
 
 const HOST = 'api.example.com'
 
@@ -70,24 +69,6 @@ const PREFLIGHT = { Origin: 'https://pages.example', 'Access-Control-Request-Met
 /** A question of the proxy's, which no client's method, target or body changes. */
 const QUESTIONS =
   /^(GET \/v1\/forward-auth\?owner=any&scope=telemetry:write HTTP\/1\.1\r\n([^\r\n]+\r\n)+\r\n)*$/
-
-let latchkey: TappedLatchkey
-let upstream: RecordingServer
-
-beforeAll(async () => {
-  latchkey = await startTappedLatchkey()
-  upstream = await startRecordingServer()
-})
-
-afterEach(() => {
-  upstream.received.length = 0
-  latchkey.forget()
-})
-
-afterAll(async () => {
-  upstream.close()
-  await latchkey.close()
-})
 
 /** All that reached the API did so as this device's. */
 function expectOnlyOwn(label: string): void {
