@@ -4,6 +4,7 @@ import type { RootEnv } from './http/env.ts'
 import { logFailure } from './http/log.ts'
 import { bodyLimit } from './http/middleware/body-limit.ts'
 import { crossOrigin } from './http/middleware/cors.ts'
+import { documentHeaders } from './http/middleware/document-headers.ts'
 import { asMessage, asOAuthError, errorsOf } from './http/middleware/error-format.ts'
 import { ownFormsOnly } from './http/middleware/own-forms.ts'
 import { requestContext } from './http/middleware/request-context.ts'
@@ -38,6 +39,7 @@ const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
  */
 export function makeApp(isolate: IsolateState = thisIsolate) {
   const app = new Hono<RootEnv>()
+    .use(documentHeaders)
     .use(requestContext(isolate))
     // Comes first: CORS would answer its OPTIONS requests, and it reads no body.
     .route('/', forwardAuth)
