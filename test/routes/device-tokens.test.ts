@@ -69,6 +69,7 @@ const ENDS: readonly (readonly [string, () => Promise<void>])[] = [
     'giving its owner another role',
     () => execute("update users set role = 'admin' where id = ?", user.id),
   ],
+  ['giving its device another name', () => onDevice('PATCH', { name: `${device.name} 2` })],
   ['disabling its device', () => onDevice('PATCH', { enabled: false })],
   ['deleting its device', () => onDevice('DELETE')],
 ]

@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest'
 import { sha256 } from '../../src/crypto/digest.ts'
 import { call } from '../support/client.ts'
 import { fakeLimiter } from '../support/environments.ts'
+import { TIME } from '../support/expectations.ts'
 import { makeDevice, makeUser, type TestDevice, type TestUser } from '../support/fixtures.ts'
+import { makeLimitedDevice } from '../support/limits.ts'
 import { basic, expectOAuthError, postForm } from '../support/oauth.ts'
 import { execute } from '../support/rows.ts'
 
@@ -32,6 +34,23 @@ describe('introspection', () => {
       expectOAuthError(answer, 429, 'temporarily_unavailable')
       expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(3500)
     }
+  })
+
+  it('is no use of the limited key that it asks about, and a request with that key is', async () => {
+    const user = await makeUser()
+    const verifier = await makeVerifier(user, {})
+    const rate_limit = { limit: 10, window_seconds: 3600 }
+    const asked = await makeLimitedDevice(user, { rate_limit })
+    const lastUse = async () => {
+      const { body } = await call('GET', `/v1/devices/${asked.id}`, { token: user.token })
+      return body
+    }
+    const header = basic(verifier.id, verifier.secret)
+    const answer = await postForm('/oauth/introspect', { token: asked.secret }, header)
+    expect(answer.body).toMatchObject({ active: true })
+    expect(await lastUse()).toMatchObject({ last_used_at: null })
+    await call('GET', '/v1/device', { token: asked.secret })
+    expect(await lastUse()).toMatchObject({ last_used_at: TIME })
   })
 
   it('never says that a secret is inactive which nobody looked up', async () => {
