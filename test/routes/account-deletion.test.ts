@@ -3,8 +3,29 @@ import { sha256 } from '../../src/crypto/digest.ts'
 import { call, pick } from '../support/client.ts'
 import { withRace } from '../support/databases.ts'
 import { expectProblem } from '../support/expectations.ts'
-import { makeDevice, makeUser, PASSWORD, setCheapPassword } from '../support/fixtures.ts'
+import {
+  makeDevice,
+  makeUser,
+  PASSWORD,
+  setCheapPassword,
+  type TestUser,
+} from '../support/fixtures.ts'
 import { auditOf, countRows, dumpDatabase, execute, rowsOf } from '../support/rows.ts'
+
+/** Devices of the user's, each with a key and a secret that nobody holds. */
+async function makeDevicesInDatabase(user: TestUser, count: number): Promise<void> {
+  const numbers = 'with recursive n(i) as (select 1 union all select i + 1 from n where i < ?2)'
+  for (const into of [
+    `devices (id, user_id, name, metadata, created_at, updated_at)
+       select ?1 || '-' || i, ?1, 'device ' || i, '{}', 1, 1 from n`,
+    `api_keys (id, device_id, name, scopes, created_at, updated_at)
+       select ?1 || '-' || i, ?1 || '-' || i, 'key', '[]', 1, 1 from n`,
+    `key_secrets (hash, key_id, hint, created_at)
+       select 'hash of ' || ?1 || '-' || i, ?1 || '-' || i, 'lk_…', 1 from n`,
+  ]) {
+    await execute(`${numbers} insert into ${into}`, user.id, count)
+  }
+}
 
 describe('DELETE /v1/me', () => {
   it('403 for a wrong password, and nothing changes', async () => {
@@ -81,6 +102,30 @@ describe('DELETE /v1/me', () => {
     expect(await rowsOf('select * from devices where user_id = ?', bystander.id)).toEqual(others)
     expect((await call('GET', '/v1/me', { token: bystander.token })).status).toBe(200)
     expect((await call('GET', '/v1/device', { token: theirs.secret })).status).toBe(200)
+  })
+
+  it('removes an account of 2,000 devices, each with a key, in its one transaction', async () => {
+    const user = await makeUser()
+    await setCheapPassword(user, PASSWORD)
+    const bystander = await makeDevice(await makeUser())
+    await makeDevicesInDatabase(user, 2000)
+    expect(await rowsOf('select device_count as n from users where id = ?', user.id)).toEqual([
+      { n: 2000 },
+    ])
+
+    const answer = await call('DELETE', '/v1/me', {
+      token: user.token,
+      body: { current_password: PASSWORD },
+    })
+    expect(answer.status).toBe(204)
+    expect(await countRows('users', 'id = ?', user.id)).toBe(0)
+    expect(await countRows('devices', 'user_id = ?', user.id)).toBe(0)
+    expect(await countRows('api_keys', "id like ? || '-%'", user.id)).toBe(0)
+    const tombstones = 'tombstone_user_id = ? and key_id is null and revoked_at is not null'
+    expect(await countRows('key_secrets', tombstones, user.id)).toBe(2000)
+    expect(await countRows('purges', 'user_id = ?', user.id)).toBe(2000)
+    expect(await countRows('revocations', 'owner_id = ?', user.id)).toBe(1)
+    expect((await call('GET', '/v1/device', { token: bystander.secret })).status).toBe(200)
   })
 
   it('frees the username for a new account, which inherits nothing', async () => {

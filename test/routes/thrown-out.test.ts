@@ -173,6 +173,23 @@ describe('whoever is thrown out while their body comes', () => {
 })
 
 describe('the one time of a request', () => {
+  it('is when its body had come: rows of the feed outlive every token that they end', async () => {
+    const { user, device } = await makeSender()
+    let ended = 0
+    const wait = async () => {
+      await scheduler.wait(300)
+      ended = Date.now()
+    }
+    const answer = await call('PATCH', `/v1/devices/${device.id}`, {
+      raw: bodyAround(JSON.stringify({ enabled: false }), wait),
+      token: user.token,
+      headers: JSON_TYPE,
+    })
+    expect(answer.status).toBe(200)
+    const [row] = await rowsOf('select at from revocations where subject = ?', device.id)
+    expect(Number(row?.['at'])).toBeGreaterThanOrEqual(ended)
+  })
+
   it('is when its body had come: audit rows say when something happened', async () => {
     const { user } = await makeSender()
     let ended = 0
