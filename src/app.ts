@@ -87,10 +87,10 @@ export type AppType = typeof app
 async function answerFailure(thrown: Error, c: Context<RootEnv>): Promise<Response> {
   if (thrown instanceof SessionEnded) return denied(c, 'revoked')
   if (thrown instanceof SettingsError) {
-    logFailure(c.get('requestId'), thrown, 'misconfigured')
+    logFailure(c.get('recordedId'), thrown, 'misconfigured')
     return problem(c, 'misconfigured', { detail: thrown.message })
   }
   const code = await diagnose(c.env.DB, thrown)
-  logFailure(c.get('requestId'), thrown, code)
+  logFailure(c.get('recordedId'), thrown, code)
   return problem(c, code)
 }

@@ -25,6 +25,8 @@ export type AppEnv = {
     settings: Settings
     isolate: IsolateState
     requestId: string
+    /** The id in the log and in the audit: the client's, if it presented one, and ours. */
+    recordedId: string
     /** The one time of this request, in milliseconds: when its whole body had come. */
     now: number
     log: RequestLog

@@ -14,7 +14,7 @@ const FRAMES_LOGGED = 8
  * successes are silent unless LOG_REQUESTS says `all`. No query, no body, no credential.
  */
 export function logRequest(c: Context<RootEnv>, milliseconds: number): void {
-  const { log, settings, isolate, requestId, now } = c.var
+  const { log, settings, isolate, recordedId, now } = c.var
   const { status } = c.res
   if (log.subject === 'made-up') isolate.log.note('made-up-credentials', now)
   const noteworthy =
@@ -22,7 +22,7 @@ export function logRequest(c: Context<RootEnv>, milliseconds: number): void {
   if (!noteworthy && settings.logRequests !== 'all') return
   const line = JSON.stringify({
     event: 'request',
-    id: requestId,
+    id: recordedId,
     method: c.req.method,
     route: routePath(c, -1),
     status,

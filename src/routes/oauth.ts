@@ -139,7 +139,7 @@ async function grantDeviceCode(c: AppContext, form: Form): Promise<Response> {
   if (client.value === undefined || deviceCode === undefined) {
     return oauthError(c, 400, 'invalid_request', 'client_id and device_code are needed')
   }
-  const ctx = { ...admit(c, CREDENTIAL), ip: clientIp(c), requestId: c.var.requestId }
+  const ctx = { ...admit(c, CREDENTIAL), ip: clientIp(c), requestId: c.var.recordedId }
   const redeemed = await redeemClaim(ctx, { deviceCode, ...client.value })
   if (!redeemed.ok) {
     const { reason } = redeemed

@@ -189,7 +189,7 @@ describe('keys of a device', () => {
           device_id: device.id,
           key_id: device.keyId,
           ip: '203.0.113.7',
-          request_id: 'request-of-the-test',
+          request_id: expect.stringMatching(/^request-of-the-test [0-9a-f-]{36}$/),
           before: { scopes: [], enabled: true },
           after: body,
         },

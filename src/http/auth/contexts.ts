@@ -21,6 +21,6 @@ export function auditContextOf<By extends Actor>(
   actor: By,
 ): AuditContext<By> {
   c.var.log.subject = 'change'
-  const { requestId, once = null } = c.var
+  const { recordedId: requestId, once = null } = c.var
   return { ...ctx, actor, ip: clientIp(c), requestId, once }
 }

@@ -38,7 +38,7 @@ function callerOf(c: AppContext): Caller {
   return {
     ip: clientIp(c),
     country: countryOf(c),
-    requestId: c.var.requestId,
+    requestId: c.var.recordedId,
     limiters: c.env,
   }
 }

@@ -20,13 +20,16 @@ export function requestContext(isolate: IsolateState) {
   return createMiddleware<RootEnv>(async function requestContext(c, next) {
     const startedAt = Date.now()
     const presentedId = c.req.header('x-request-id')
-    const requestId =
-      presentedId !== undefined && REQUEST_ID.test(presentedId) ? presentedId : crypto.randomUUID()
+    const ownId = crypto.randomUUID()
+    const isTaken = presentedId !== undefined && REQUEST_ID.test(presentedId)
+    const requestId = isTaken ? presentedId : ownId
     isolate.startedAt ??= startedAt
     c.set('isolate', isolate)
     c.set('io', new LockedIo(c.env))
     c.set('now', startedAt)
     c.set('requestId', requestId)
+    // Anybody may present the id of somebody else's request: on record, ours stands beside it.
+    c.set('recordedId', isTaken ? `${presentedId} ${ownId}` : ownId)
     c.set('log', {})
     c.set('renderError', asProblemDocument)
     // What is public and static says so itself.

@@ -91,7 +91,8 @@ export function readKeptRows({ folder, storage }: Deployment): KeptRows {
 function readRecords(database: DatabaseSync): Map<string, string[]> {
   const records = new Map<string, string[]>()
   for (const row of database.prepare('select request_id, action from audit_events').all()) {
-    const requestId = String(row['request_id'])
+    // The client's own id is followed by the Worker's.
+    const [requestId = ''] = String(row['request_id']).split(' ')
     records.set(requestId, [...(records.get(requestId) ?? []), String(row['action'])])
   }
   return records
