@@ -4,7 +4,7 @@ import type { PasswordAlgorithm } from '../../crypto/password.ts'
 import { openDatabase } from '../../db/client.ts'
 import { signInFailures, signInNetworks, users } from '../../db/schema.ts'
 import { usernameKey } from '../../domain/names.ts'
-import { limitedNetwork } from '../../domain/network.ts'
+import { originOf } from '../../domain/network.ts'
 import { DAY_MS, hourOf } from '../../domain/time.ts'
 import type { AuditContext } from '../context.ts'
 import { algorithmsInUse, passwordHashesNote } from './password-hashes.ts'
@@ -40,7 +40,7 @@ export type Account = {
 export async function findAccount(ctx: AuditContext, username: string): Promise<Account> {
   const { database, settings, now, ip } = ctx
   const key = usernameKey(username)
-  const network = limitedNetwork(ip ?? 'none')
+  const { network } = originOf(ip)
   // The name itself is not stored: people type passwords into its field.
   const unknownId = `unknown_${await makeMac(LABEL + key, settings.checkSecrets[0])}`
   const id = sql<string>`coalesce(${users.id}, ${unknownId})`
