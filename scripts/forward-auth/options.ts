@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { isOwner } from '../../src/domain/owner.ts'
 import { isLiteralScope, SCOPES_MAX } from '../../src/domain/scopes.ts'
 
-export const USAGE = `usage: npm run forward-auth -- --proxy <nginx, caddy, traefik, haproxy or haproxy-lua>
+export const USAGE = `usage: npm run --silent forward-auth -- --proxy <nginx, caddy, traefik, haproxy or haproxy-lua>
   --owner <id of a user, or any> [--scope <scope>]… [--audience <URI>] [--latchkey <origin>]
   [--api <host>:<port>] [--host <name>] [--no-preflights]`
 
@@ -113,7 +113,7 @@ function encodeStrictly(text: string): string {
 export function commandFor(proxy: string, options: Options): string {
   const { owner, scopes, audience, latchkey, api, host, hasPreflights } = options
   return [
-    `npm run forward-auth -- --proxy ${proxy} --owner ${owner}`,
+    `npm run --silent forward-auth -- --proxy ${proxy} --owner ${owner}`,
     ...scopes.map((scope) => `--scope ${scope}`),
     ...(audience === undefined ? [] : [`--audience '${audience}'`]),
     ...(latchkey.origin === DEFAULTS.latchkey ? [] : [`--latchkey ${latchkey.origin}`]),

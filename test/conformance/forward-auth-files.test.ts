@@ -112,6 +112,6 @@ describe('npm run forward-auth', () => {
     const { status, stdout, stderr } = write(...args)
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' })
     expect(stderr.split('\n\n')[0]).toContain(name)
-    expect(stderr).toContain('usage: npm run forward-auth')
+    expect(stderr).toContain('usage: npm run --silent forward-auth')
   })
 })
