@@ -213,8 +213,14 @@ describe.skipIf(!isInstalled)(title, () => {
   })
 
   it('is framed by nobody', async () => {
-    const { page, complaints } = await open('/healthz')
-    await page.setContent(`<iframe src="${origin}/claim"></iframe>`)
+    const { page, complaints } = await open('/claim')
+    // A page without a policy of its own: only that of the framed one says no.
+    const body = `<iframe src="${origin}/claim"></iframe>`
+    const elsewhere = `${origin}/elsewhere`
+    await page.route(elsewhere, async (route) => {
+      await route.fulfill({ contentType: 'text/html', body })
+    })
+    await page.goto(elsewhere)
     await expect.poll(() => complaints.join()).toMatch(/frame-ancestors|X-Frame-Options/i)
     const framed = page.frames().map((frame) => frame.url())
     expect(framed).not.toContain(`${origin}/claim`)
