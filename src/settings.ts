@@ -106,7 +106,7 @@ function parseSettings(env: Env): Settings {
     d1TimeoutMs: data.D1_TIMEOUT_MS,
     acceptImportedKeys: data.ACCEPT_IMPORTED_KEYS === 'true',
     deviceTokenSeconds: data.DEVICE_TOKEN_SECONDS,
-    deviceTokenAudiences: firstOr(data.DEVICE_TOKEN_AUDIENCES, data.PUBLIC_URL),
+    deviceTokenAudiences: audiencesOf(data.DEVICE_TOKEN_AUDIENCES, data.PUBLIC_URL),
     revocationPollSeconds: data.REVOCATION_POLL_SECONDS,
     reservedScopes: data.RESERVED_SCOPES,
     userMaxDevices: data.USER_MAX_DEVICES,
@@ -151,7 +151,9 @@ function hintFor(value: string): string | undefined {
   return MISTAKES.find(([pattern]) => pattern.test(value))?.[1]
 }
 
-function firstOr(list: readonly string[], fallback: string): readonly [string, ...string[]] {
-  const [first = fallback, ...rest] = list
-  return [first, ...rest]
+/** This deployment is always among them: its own doors ask for tokens that name it. */
+function audiencesOf(list: readonly string[], publicUrl: string): readonly [string, ...string[]] {
+  const [first = publicUrl, ...rest] = list
+  const isListed = first === publicUrl || rest.includes(publicUrl)
+  return isListed ? [first, ...rest] : [first, ...rest, publicUrl]
 }

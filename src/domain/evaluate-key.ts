@@ -83,7 +83,9 @@ export function evaluateKey(
   reserved: ReservedScopes,
 ): Result<KeyPolicySnapshot, KeyRefusal> {
   const { secret, policy } = snapshot
-  if (policy === null || isOverForGood(snapshot)) return err('revoked')
+  if (policy === null || secret.revokedAt !== null || policy.key.revokedAt !== null) {
+    return err('revoked')
+  }
   if (hasEnded(secret.expiresAt, now) || hasEnded(policy.key.expiresAt, now)) return err('expired')
   const { key, device, owner } = policy
   if (key.disabledAt !== null || device.disabledAt !== null || owner.disabledAt !== null) {
@@ -94,9 +96,13 @@ export function evaluateKey(
   return isCovered ? ok(policy) : err('insufficient_scope')
 }
 
-/** Whether nothing can make the secret good again, as a later expiry or enabling its key could. */
-export function isOverForGood({ secret, policy }: KeySnapshot): boolean {
-  return policy === null || secret.revokedAt !== null || policy.key.revokedAt !== null
+/**
+ * Whether nothing can make the secret good again, as a later expiry or enabling its key could. What
+ * ends a secret by time, an overlap, is never moved back.
+ */
+export function isOverForGood({ secret, policy }: KeySnapshot, now: number): boolean {
+  if (policy === null || secret.revokedAt !== null || policy.key.revokedAt !== null) return true
+  return hasEnded(secret.expiresAt, now)
 }
 
 /** Whether a rotation ended the secret while its key lives on: somebody still holds the old one. */

@@ -18,6 +18,9 @@ type KnownCode = {
   readonly refusal: PollRefusal
 }
 
+/** What no later poll can be told otherwise: it is repeated without a read. */
+const FINAL: ReadonlySet<PollRefusal> = new Set(['access_denied', 'expired_token'])
+
 /** As many as there may be pending claims, by default. */
 const CAPACITY = 10_000
 
@@ -37,6 +40,7 @@ export class ClaimPolls {
     const known = this.#codes.get(hash)
     const stranger = known?.asker && refusalOfClient(known.asker, client)
     if (stranger !== undefined) return err(stranger)
+    if (known !== undefined && FINAL.has(known.refusal)) return err(known.refusal)
     const { isEarly, mayRead, ...pace } = pacePoll(known?.pace, now)
     const refusal = known?.refusal ?? 'slow_down'
     this.#codes.set(hash, { asker: known?.asker, pace, refusal })

@@ -68,7 +68,7 @@ export class KeyCache {
     if (known !== undefined && known.read > read) return
     if (!this.#isCurrent(snapshot, read)) return
     this.drop(hash)
-    const isDead = snapshot === undefined || isOverForGood(snapshot)
+    const isDead = snapshot === undefined || isOverForGood(snapshot, readAt)
     const entries = isDead ? this.#dead : this.#live
     entries.set(hash, { snapshot, readAt, read, refreshUntil: 0 })
   }

@@ -43,19 +43,23 @@ export class KnownRevocations {
     return subjects.some((subject) => (this.#changedAt.get(subject) ?? 0) > this.#landedRead)
   }
 
-  /** To be called before a read starts: the number under which `take` takes what it found. */
+  /** To be called before a read starts: the number under which it lands. */
   startRead(): number {
     this.#epoch += 1
     return this.#epoch
   }
 
-  /** Takes what a read found, and forgets entries of before `cutoff`. */
-  take(entries: readonly Revocation[], readAt: number, cutoff: number, read: number): void {
-    for (const entry of entries) {
-      const known = this.#newest.get(entry.subject)
-      if (known === undefined || known.seq < entry.seq) this.#newest.set(entry.subject, entry)
-      this.#position = Math.max(this.#position, entry.seq)
+  /** Adds entries that a read found. It may find more. */
+  add(entries: readonly Revocation[]): void {
+    for (const { seq, subject, at } of entries) {
+      const known = this.#newest.get(subject)
+      if (known === undefined || known.seq < seq) this.#newest.set(subject, { seq, subject, at })
+      this.#position = Math.max(this.#position, seq)
     }
+  }
+
+  /** Notes that a read has found all that it could, and forgets entries of before `cutoff`. */
+  land(readAt: number, cutoff: number, read: number): void {
     for (const [subject, { at }] of this.#newest) {
       if (at < cutoff) this.#newest.delete(subject)
     }

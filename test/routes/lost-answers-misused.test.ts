@@ -37,7 +37,7 @@ describe('an Idempotency-Key that is used again', () => {
     const own = await makeDevice(stranger)
     const options = { token: stranger.token, headers: KEY }
     expect((await call('POST', `${keyPathOf(own)}/rotate`, options)).status).toBe(200)
-    thisIsolate.feed.take([], Date.now(), 0, thisIsolate.feed.startRead())
+    thisIsolate.feed.land(Date.now(), 0, thisIsolate.feed.startRead())
     const path = `/v1/devices/${victim.id}/keys/${victim.keyId}/rotate`
     expectProblem(await call('POST', path, options), 422, 'idempotency_key_reused')
     expect(thisIsolate.keys.get(await sha256(victim.secret))).toBeDefined()

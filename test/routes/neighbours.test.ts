@@ -7,11 +7,14 @@ import { askForCodes, answerClaim } from '../support/claims.ts'
 import { call, ORIGIN, pick } from '../support/client.ts'
 import { makeDevice, makeUser, type TestUser } from '../support/fixtures.ts'
 import { makeFleet } from '../support/fleets.ts'
+import { fakeLimiter } from '../support/environments.ts'
 import { meterIo } from '../support/io-meter.ts'
 import { contextAt, makeIsolate } from '../support/isolates.ts'
 import { makeLimitedDevice } from '../support/limits.ts'
 import { basic, fetchToken, postForm } from '../support/oauth.ts'
 import { execute } from '../support/rows.ts'
+import { tapDatabase } from '../support/tapping.ts'
+import { loadSettings } from '../../src/settings.ts'
 
 const GRANT = { grant_type: 'client_credentials' }
 
@@ -99,6 +102,31 @@ describe('one hostile user in a hurry', () => {
   })
 })
 
+describe('a long feed on a slow D1', () => {
+  it('is no outage: each page has its time, and other keys are answered meanwhile', async () => {
+    const user = await makeUser()
+    const token = await fetchToken(await makeLimitedDevice(user, {}))
+    const other = await makeLimitedDevice(user, {})
+    await execute(
+      `insert into revocations (subject, owner_id, at)
+       with recursive n (i) as (select 1 union all select i + 1 from n where i < 30000)
+       select 'key_' || i, ?, ? from n`,
+      user.id,
+      Date.now(),
+    )
+    const settings = { ...loadSettings(env), d1TimeoutMs: 1000 }
+    const isolate = makeIsolate(Date.now(), settings)
+    const { database } = isolate
+    isolate.database = tapDatabase(database, async (_, run) => {
+      await scheduler.wait(400)
+      return await run()
+    })
+    const [judged, cold] = [isolate.codeOf(token), isolate.codeOf(other.secret)]
+    expect(await cold).toBe('valid')
+    expect(await judged).toBe('valid')
+  })
+})
+
 describe('a fleet behind one address', () => {
   const FLEET = Number(env.TEST_FLEET)
 
@@ -113,6 +141,40 @@ describe('a fleet behind one address', () => {
     }
     expect([...statuses]).toEqual([[200, FLEET]])
   }, 240_000)
+})
+
+describe('devices that revoke their tokens', () => {
+  it('use up none of the changes of their owner, who may have to disable them', async () => {
+    const user = await makeUser()
+    const device = await makeDevice(user)
+    const limited = { ...env, CHANGE_LIMITER: fakeLimiter(1) }
+    const statuses: number[] = []
+    for (let time = 0; time < 2; time += 1) {
+      const form = { token: await fetchToken(device) }
+      const client = basic(device.id, device.secret)
+      statuses.push((await postForm('/oauth/revoke', form, client, limited)).status)
+    }
+    expect(statuses).toEqual([200, 429])
+    const body = { enabled: false }
+    const path = `/v1/devices/${device.id}`
+    const disabled = await call('PATCH', path, { token: user.token, body, env: limited })
+    expect(disabled.status).toBe(200)
+  })
+})
+
+describe('a secret that a rotation ended by time', () => {
+  it('is dead: its holder reads D1 once, also where the answer must be fresh', async () => {
+    const device = await makeLimitedDevice(await makeUser(), {})
+    const past = Date.now() - 1000
+    await execute('update key_secrets set expires_at = ? where key_id = ?', past, device.keyId)
+    const isolate = makeIsolate(Date.now())
+    for (let time = 0; time < 20; time += 1) {
+      isolate.now += 400
+      expect(await isolate.codeOf(device.secret, { fresh: true })).toBe('expired')
+    }
+    expect(isolate.statements.filter((text) => text.startsWith('select'))).toHaveLength(1)
+    expect(isolate.cache.size).toBe(0)
+  })
 })
 
 describe('2,000 of the largest tokens and 1,000 secrets that have ended', () => {

@@ -133,9 +133,9 @@ describe('a poll of a claim whose secret was handed out', () => {
 
 describe('an approval in time', () => {
   it('is honoured for a minute past the end of the code, and not longer', async () => {
-    const { asker } = await approved()
+    const [{ asker }, late] = [await approved(), await approved()]
     const end = Date.now() + 600_000
-    expect(await poll(asker, end + 61_000)).toEqual(refused('expired_token'))
+    expect(await poll(late.asker, end + 61_000)).toEqual(refused('expired_token'))
     const secret = await secretOf(asker, end + 50_000)
     expect(await statusesOf(secret)).toEqual([200])
   })

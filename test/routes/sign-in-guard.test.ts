@@ -56,18 +56,21 @@ const DOORS: readonly Door[] = [
 describe.each(DOORS)('signing in at $door', ({ knock }) => {
   it('waits for the limiter of the account once 20 have failed over all networks', async () => {
     const user = await makeCheapUser()
-    const limiter = fakeLimiter(1)
+    const limiter = fakeLimiter(5)
     const env = withAccountLimiter(limiter)
     await addFailures(user.id, { '192.0.2.1': 12, '192.0.2.2': 7 })
     expect((await knock(user.username, env)).status).not.toBe(429)
     expect(limiter.charged).toEqual([])
     await execute('delete from sign_in_networks where user_id = ?', user.id)
     await addFailures(user.id, { '192.0.2.3': 1 })
-    expect((await knock(user.username, env)).status).not.toBe(429)
+    for (let network = 0; network < 5; network += 1) {
+      expect((await knock(user.username, env)).status).not.toBe(429)
+      await execute('delete from sign_in_networks where user_id = ?', user.id)
+    }
     const refused = await knock(user.username, env)
     expect(refused.status).toBe(429)
     expect(refused.headers.get('retry-after')).toBe('60')
-    expect(limiter.charged).toEqual([user.id, user.id])
+    expect(limiter.charged.filter((key) => key === user.id)).toHaveLength(6)
   })
 
   it('is refused before the password is looked at', async () => {
@@ -102,7 +105,7 @@ describe('the limit of an account', () => {
     const limiter = fakeLimiter(0)
     const shouted = { username: user.username.toUpperCase(), env: withAccountLimiter(limiter) }
     expectProblem(await guess(shouted), 429, 'rate_limited')
-    expect(limiter.charged).toEqual([user.id])
+    expect(limiter.charged).toEqual([expect.stringContaining(`${user.id} `)])
   })
 
   it('forgets the failures of other hours', async () => {

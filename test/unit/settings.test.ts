@@ -99,7 +99,7 @@ describe('settings', () => {
     ],
     [
       { DEVICE_TOKEN_AUDIENCES: 'https://b.example/x, urn:c' },
-      { deviceTokenAudiences: ['https://b.example/x', 'urn:c'] },
+      { deviceTokenAudiences: ['https://b.example/x', 'urn:c', 'https://latchkey.example'] },
     ],
     [{ RESERVED_SCOPES: 'billing:*, admin' }, { reservedScopes: ['billing:*', 'admin'] }],
     [{ REGISTRATION: 'closed' }, { registration: 'closed' }],

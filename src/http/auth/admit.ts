@@ -24,7 +24,9 @@ export function admit<Who>(
   who: Who,
 ): Promise<Result<VerifyContext, 'rate_limited'>>
 export function admit<Who>(c: AppContext, door: FreeDoor | ChargedDoor<Who>, who?: Who) {
-  return 'chargesOf' in door && who !== undefined ? admitCharged(c, door, who) : contextOf(c)
+  if (door.chargesOf === undefined) return contextOf(c)
+  if (who === undefined) throw new TypeError(`the door ${door.name} charges somebody`)
+  return admitCharged(c, door, who)
 }
 
 async function admitCharged<Who>(

@@ -27,7 +27,7 @@ export type ChargedDoor<Who> = {
  * A door that charges nobody, since what stands behind it looks before it spends: a made-up
  * credential costs nothing, and a genuine one is charged to its own key.
  */
-export type FreeDoor = { readonly name: string; readonly cost: Cost }
+export type FreeDoor = { readonly name: string; readonly cost: Cost; readonly chargesOf?: never }
 
 const NOTHING: Cost = { statements: 0, rowsWritten: 0, objectCalls: 0 }
 
@@ -82,7 +82,8 @@ export const TOKEN_REVOCATION: ChargedDoor<{
   name: 'token revocation',
   chargesOf: (_, { deviceId, ownerId }) => [
     ['TOKEN_REVOCATION_LIMITER', deviceId],
-    ['CHANGE_LIMITER', ownerId],
+    // Not the owner's own changes: stolen secrets must not use those up.
+    ['CHANGE_LIMITER', `devices of ${ownerId}`],
   ],
   cost: NOTHING,
 }

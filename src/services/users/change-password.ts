@@ -1,6 +1,7 @@
 import { and, eq, ne, sql } from 'drizzle-orm'
 import { hashPassword } from '../../crypto/password.ts'
-import { sessions, users } from '../../db/schema.ts'
+import { sessions, signInNetworks, users } from '../../db/schema.ts'
+import { originOf } from '../../domain/network.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
 import { commit } from '../changes/commit.ts'
 import { openChange } from '../changes/open-change.ts'
@@ -38,6 +39,11 @@ export async function changePassword(
   const { happened } = await commit(change, {
     user: change.update(users, { passwordHash }, eq(users.id, userId)),
     sessions: change.update(sessions, { revokedAt: ctx.now }, others),
+    // A thief may have signed in from elsewhere: no other network is the account's own any more.
+    networks: change.remove(
+      signInNetworks,
+      and(eq(signInNetworks.userId, userId), ne(signInNetworks.network, originOf(ctx.ip).network)),
+    ),
     claims: withdrawClaims(change, { userId }),
   })
   return happened ? ok(undefined) : err('wrong_password')

@@ -21,14 +21,11 @@ export async function findSnapshot(
   const { isolate, now, settings } = ctx
   const entry = isolate.keys.get(hash)
   const lifetime = settings.keyCacheSeconds * SECOND_MS
-  if (fresh) {
-    const isDead = entry?.snapshot === undefined || isOverForGood(entry.snapshot)
-    const isKnownDead = entry !== undefined && isDead && now - entry.readAt < lifetime
-    return isKnownDead ? entry.snapshot : await readThrough(ctx, hash)
-  }
   if (entry === undefined) return await readThrough(ctx, hash)
-
   const age = now - entry.readAt
+  const isDead = entry.snapshot === undefined || isOverForGood(entry.snapshot, now)
+  if (isDead && age < lifetime) return entry.snapshot
+  if (fresh) return await readThrough(ctx, hash)
   if (age >= lifetime) return await readOrServeStale(ctx, hash)
   if (age >= lifetime / 2 && now >= entry.refreshUntil) refreshAhead(ctx, hash)
   return entry.snapshot

@@ -56,42 +56,43 @@ async function readFeed(ctx: VerifyContext): Promise<void> {
   const { feed } = isolate
   const cutoff = feedCutoff(settings.deviceTokenSeconds, now)
   const read = feed.startRead()
-  await askDatabase(
-    ctx,
-    async () => await readSince(openDatabase(ctx.database), feed.position, cutoff),
-    (entries) => feed.take(entries, now, cutoff, read),
-  )
+  for (let isMore = true; isMore;) {
+    // Each page has the whole time: a long feed is no outage, and a page that came is not lost.
+    const page = await askDatabase(
+      ctx,
+      async () => await readPage(openDatabase(ctx.database), feed.position, cutoff),
+      ({ newest }) => feed.add(newest),
+    )
+    isMore = page.entries === PAGE_ENTRIES
+  }
+  feed.land(now, cutoff, read)
 }
 
+type Page = { readonly newest: readonly Revocation[]; readonly entries: number }
+
 /**
- * The entries after a position that are recent enough to concern a token that has not expired. One
- * statement reads a bounded page, and of each subject only its newest entry.
+ * The next entries that are recent enough to concern a token that has not expired: so many at most,
+ * and of each subject only the newest.
  */
-async function readSince(db: Database, position: number, cutoff: number): Promise<Revocation[]> {
+async function readPage(db: Database, position: number, cutoff: number): Promise<Page> {
   const { seq, subject, at } = revocations
-  const found: Revocation[] = []
-  for (let after = position; ;) {
-    const page = db
-      .select({ seq, subject, at })
-      .from(revocations)
-      .where(and(gt(seq, after), gt(at, cutoff)))
-      .orderBy(asc(seq))
-      .limit(PAGE_ENTRIES)
-      .as('page')
-    const newest = await db
-      .select({
-        subject: page.subject,
-        seq: sql<number>`max(${page.seq})`,
-        at: sql<number>`max(${page.at})`,
-        entries: sql<number>`count(*)`,
-      })
-      .from(page)
-      .groupBy(page.subject)
-    found.push(...newest.map(({ subject, seq, at }) => ({ subject, seq, at })))
-    const entries = newest.reduce((sum, entry) => sum + entry.entries, 0)
-    if (entries < PAGE_ENTRIES) return found
-    after = newest.reduce((last, entry) => Math.max(last, entry.seq), after)
-  }
+  const page = db
+    .select({ seq, subject, at })
+    .from(revocations)
+    .where(and(gt(seq, position), gt(at, cutoff)))
+    .orderBy(asc(seq))
+    .limit(PAGE_ENTRIES)
+    .as('page')
+  const newest = await db
+    .select({
+      subject: page.subject,
+      seq: sql<number>`max(${page.seq})`,
+      at: sql<number>`max(${page.at})`,
+      entries: sql<number>`count(*)`,
+    })
+    .from(page)
+    .groupBy(page.subject)
+  return { newest, entries: newest.reduce((sum, { entries }) => sum + entries, 0) }
 }
 
 /** A refresh that failed: the next request that needs it reads for itself. */

@@ -104,7 +104,7 @@ async function verifySecret(ctx: VerifyContext, request: VerifyRequest): Promise
   const isUnchecked = admission !== 'checked'
   const hash = await sha256(presented)
 
-  if (isUnchecked && caller !== undefined && isolate.keys.get(hash) === undefined) {
+  if (isUnchecked && caller !== undefined && isolate.keys.get(hash)?.snapshot === undefined) {
     if (isCallerBlocked(ctx, caller)) return THROTTLED
   }
   const snapshot = await findSnapshot(ctx, hash, fresh)
