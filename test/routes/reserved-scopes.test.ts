@@ -73,6 +73,20 @@ describe('a scope that RESERVED_SCOPES names', () => {
     )
   })
 
+  it('that a device asked for before is not given by an answer that does not write it', async () => {
+    const user = await makeUser()
+    const { userCode } = await askForCodes({ scope: 'billing:read' })
+    const answer = async (scopes: object) =>
+      await call('POST', `/v1/claims/${userCode}`, {
+        token: user.token,
+        body: { decision: 'approve', ...scopes },
+        env: reserving,
+      })
+    expect(await answer({})).toMatchObject({ status: 400, body: { code: 'invalid_request' } })
+    expect((await answer({ scopes: ['billing:read'] })).text).toContain('needs an admin')
+    expect((await answer({ scopes: [] })).status).toBe(200)
+  })
+
   it.each(RESERVED)('%s is nothing that a device may ask for', async (scope) => {
     const form = { client_id: 'acme-thermo-2', scope }
     const answer = await postForm('/oauth/device_authorization', form, { env: reserving })

@@ -1,7 +1,7 @@
 import { and, sql } from 'drizzle-orm'
 import { deviceClaims, devices } from '../../db/schema.ts'
 import { err, ok, type Result } from '../../domain/result.ts'
-import { narrowsScopes } from '../../domain/scopes.ts'
+import { isReservedScope, narrowsScopes } from '../../domain/scopes.ts'
 import { commit } from '../changes/commit.ts'
 import { rememberOnce, type Reused, unlessDone } from '../changes/idempotency.ts'
 import { openChange } from '../changes/open-change.ts'
@@ -46,7 +46,13 @@ export async function decideClaim(
   if (decision.decision === 'deny') return await deny(ctx, userId, claim)
 
   const scopes = decision.scopes ?? claim.scopes
-  const isWider = !narrowsScopes(claim.scopes, scopes, ctx.settings.reservedScopes)
+  const { reservedScopes } = ctx.settings
+  // Asked for before it was reserved: whoever gives it has to write it, and to be an admin.
+  const isImplied = decision.scopes === undefined
+  if (isImplied && scopes.some((scope) => isReservedScope(scope, reservedScopes))) {
+    return err('scopes_widened')
+  }
+  const isWider = !narrowsScopes(claim.scopes, scopes, reservedScopes)
   if (claim.scopes.length > 0 && isWider) return err('scopes_widened')
   return await approve(ctx, userId, claim, { ...decision, scopes })
 }
