@@ -114,11 +114,12 @@ describe('a long feed on a slow D1', () => {
       user.id,
       Date.now(),
     )
-    const settings = { ...loadSettings(env), d1TimeoutMs: 1000 }
+    // Four pages take longer together than one statement may.
+    const settings = { ...loadSettings(env), d1TimeoutMs: 3000 }
     const isolate = makeIsolate(Date.now(), settings)
     const { database } = isolate
     isolate.database = tapDatabase(database, async (_, run) => {
-      await scheduler.wait(400)
+      await scheduler.wait(1000)
       return await run()
     })
     const [judged, cold] = [isolate.codeOf(token), isolate.codeOf(other.secret)]
