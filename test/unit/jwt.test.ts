@@ -103,6 +103,11 @@ describe('verifyToken', () => {
     expect(await verify(await forge(HEADER, CLAIMS, privateKey))).toEqual(INVALID)
   })
 
+  it('refuses one of more than 16,384 characters, though its signature is right', async () => {
+    expect(await verifySigned({}, { more: 'x'.repeat(11_900) })).toMatchObject({ ok: true })
+    expect(await verifySigned({}, { more: 'x'.repeat(12_200) })).toEqual(INVALID)
+  })
+
   it.each<[string, Json, Json]>([
     ['an audience among others', {}, { aud: ['urn:else', AUDIENCE] }],
     ['iat 60 seconds ahead', {}, { iat: SECONDS + 60 }],
