@@ -71,7 +71,7 @@ function readAsked(query: URLSearchParams, settings: Settings): Result<Asked, st
 
   const [audience = settings.publicUrl, ...otherAudiences] = query.getAll('audience')
   if (otherAudiences.length > 0) return err('The URL names more than one `audience`.')
-  if (![settings.publicUrl, ...settings.deviceTokenAudiences].includes(audience)) {
+  if (!settings.deviceTokenAudiences.includes(audience)) {
     return err('No token is for the `audience` in the URL: DEVICE_TOKEN_AUDIENCES lists them.')
   }
   return ok({ scopes, owner, audience })
