@@ -59,9 +59,9 @@ export function matchPassword(
 }
 
 /**
- * `matchPassword` for somebody who signs in. A failure costs a hash by each of these algorithms,
- * whichever made the stored one, and also if there is none: its time does not tell which accounts
- * exist.
+ * `matchPassword` for somebody who signs in. A failure costs one hash by each of these algorithms,
+ * whatever made the stored hash, and without a stored hash as well. So the time of a failure does
+ * not tell which accounts exist.
  */
 export function matchAtCost(
   given: string,
@@ -87,7 +87,7 @@ export function needsRehash(stored: string, algorithm: PasswordAlgorithm): boole
   return !stored.startsWith(hashStart(algorithm))
 }
 
-/** A hash that no password has, and that costs what a real one does. */
+/** A hash that no password has. To check a password against it costs what a real hash costs. */
 export function decoyHash(algorithm: PasswordAlgorithm): string {
   const [salt, hash] = [Buffer.alloc(SALT_BYTES), Buffer.alloc(HASH_BYTES)]
   return `${hashStart(algorithm)}${phcText(salt)}$${phcText(hash)}`

@@ -14,7 +14,7 @@ export type RowOf<Table extends SQLiteTable> = {
  * The statement that inserts a row where a predicate holds: an INSERT … SELECT whose columns are
  * named, so that a missing, unknown or wrongly typed one does not compile, and a new column of the
  * table shifts no other.
- * @param from what to select from: one row is inserted for each of its rows that fits
+ * @param from the table to select from: each of its rows that fits inserts one row
  * @example
  *     insertWhere(db, purges, { deviceId: devices.id, at: now }, isTheirs, devices)
  */

@@ -222,8 +222,8 @@ export const deviceClaims = sqliteTable(
     decidedAt: integer('decided_at'),
     deniedAt: integer('denied_at'),
     /**
-     * Who approved it, in which session, and what they gave: null in all of these until then. A
-     * disabled user's approvals are withdrawn, whoever disables: see `users_withdraw_claims`.
+     * The approver, their session, and what they gave: all null until the approval. A trigger
+     * withdraws the approvals of a user who is disabled: see `users_withdraw_claims`.
      */
     approvedBy: text('approved_by'),
     approvedSessionId: text('approved_session_id'),

@@ -36,8 +36,8 @@ export function isDeviceIdShaped(clientId: string): boolean {
 }
 
 /**
- * Why a client may not poll for what another asked for (RFC 6749 §5.2); undefined: it may. What a
- * device asked for with its secret, it polls for with its secret (RFC 8628 §3.4).
+ * Why a client may not poll for a claim (RFC 6749 §5.2); undefined: it may. A device that asked
+ * with its secret has to poll with its secret (RFC 8628 §3.4).
  */
 export function refusalOfClient(
   asked: ClaimClient,
@@ -90,9 +90,9 @@ export type PollPace = {
 export type PacedPoll = PollPace & { readonly isEarly: boolean; readonly mayRead: boolean }
 
 /**
- * Places a poll among those before it. Too early is what comes within the interval after the last
- * one, which then grows (RFC 8628 §3.5). It may read the database once the interval has passed
- * since the last reading: also where the device never waits, or it would not learn of its approval.
+ * Places a poll among those before it. A poll within the interval after the last one is too early,
+ * and makes the interval grow (RFC 8628 §3.5). A poll may read the database once the interval has
+ * passed since the last read: else a device that never waits would not learn of its approval.
  */
 export function pacePoll(before: PollPace | undefined, now: number): PacedPoll {
   if (before === undefined) {

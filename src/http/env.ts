@@ -15,8 +15,8 @@ type RequestLog = {
 }
 
 /**
- * The environment of every route: what global middleware has set before any handler runs. The
- * database and the objects are not in it: `admit` hands them over (http/auth/admit.ts).
+ * The environment of every route, with the values that global middleware sets. The database and
+ * the objects are not in it: `admit` hands them over (http/auth/admit.ts).
  */
 export type AppEnv = {
   Bindings: Omit<Env, keyof Io>
@@ -39,7 +39,7 @@ export type AppEnv = {
   }
 }
 
-/** The environment of what runs before and after the routes. */
+/** The environment of the global middleware and of the error handler, which see the database. */
 export type RootEnv = AppEnv & { Bindings: Env }
 
 /** What helpers ask of a context: any route's has it, whatever its middleware added. */

@@ -51,6 +51,17 @@ describe('a device that does not wait between its polls', () => {
     expect(statements).toHaveLength(1)
   })
 
+  it('costs one statement once its code has expired, however long it goes on', async () => {
+    const asker = await askForCodes()
+    const { statements, options } = counted()
+    later(601_000)
+    for (let count = 0; count < 50; count += 1) {
+      expect(await pollByHttp(asker, options)).toBe('expired_token')
+      later(61_000)
+    }
+    expect(statements).toHaveLength(1)
+  })
+
   it('costs three statements with 400 polls in a row that take 20 seconds', async () => {
     const asker = await askForCodes()
     const { statements, options } = counted()

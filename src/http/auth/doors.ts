@@ -24,8 +24,8 @@ export type ChargedDoor<Who> = {
 }
 
 /**
- * A door that charges nobody, since what stands behind it looks before it spends: a made-up
- * credential costs nothing, and a genuine one is charged to its own key.
+ * A door that charges nobody. The service behind it checks a credential before it spends anything:
+ * a made-up one costs nothing, and a genuine one is charged to its own key.
  */
 export type FreeDoor = { readonly name: string; readonly cost: Cost; readonly chargesOf?: never }
 
@@ -55,8 +55,8 @@ export const CLAIM_REQUEST: ChargedDoor<null> = {
 }
 
 /**
- * A look at a typed code (RFC 8628 §5.1): counted for the network and for the user, so that neither
- * many users nor many networks make guessing quicker than the sum of both.
+ * A look at a typed code (RFC 8628 §5.1). It is counted for the network and for the user, so that
+ * neither many users nor many networks make guessing quicker than the sum of both.
  */
 export const CLAIM_CODE: ChargedDoor<{ readonly userId: string }> = {
   name: 'claim code',
@@ -88,7 +88,7 @@ export const TOKEN_REVOCATION: ChargedDoor<{
   cost: NOTHING,
 }
 
-/** The network first: a site is charged only for what its networks were allowed. */
+/** Charges the network first: a site pays only for requests that its networks were allowed. */
 function networkCharges(
   { network, site }: Origin,
   ofNetwork: LimiterName,

@@ -33,7 +33,7 @@ type Client = {
  * Authenticates an OAuth client (RFC 6749 §2.3.1). Its id and its secret are those of its device.
  * D1 itself is asked. Whatever is wrong with the client, the answer is `invalid_client`; only a
  * client that may not ask about others, and wants to, is told so.
- * @param asked what it authenticates for: a question (cost 0) unless said
+ * @param asked how the secret is verified; it costs 0, as a question does, unless said
  */
 export async function authenticateClient(
   c: AppContext,

@@ -63,7 +63,7 @@ export type RequireDeviceOptions = {
 export function requireDevice(options: RequireDeviceOptions) {
   const { owner, audience, scopes = [], asVerifier = false } = options
   const { secretOnly = false, body: takesBody = false } = options
-  // The type says so already; what reads it from a variable may be plain JavaScript.
+  // The type demands it, but plain JavaScript may call this.
   if (!isOwner(owner)) throw new TypeError(OWNER_WANTED)
   const malformed = scopes.find((scope) => !isLiteralScope(scope))
   if (malformed !== undefined) throw new TypeError(`not a scope to ask for: ${malformed}`)
